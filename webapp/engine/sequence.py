@@ -1,0 +1,75 @@
+"""One running generation inside an engine: its token ids, its text, its limits, its end.
+
+Knows token ids and text, nothing of tensors: every runner shares it.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+from webapp.engine.text import Detokenizer, StopSequences
+from webapp.wire.generation import Delta, EngineEvent, FinishReason, Finished, Timings, Usage
+from webapp.wire.messages import Dispatch, LeaseEvent
+
+
+@dataclass
+class Sequence:
+    """A dispatched generation and what it has produced so far.
+
+    `prompt_ids` is the tokenised prompt; `completion_ids` starts with what an earlier engine produced.
+    Feeding those through the detokenizer again rebuilds what was held back, so the text goes on where
+    the last delta ended.
+    """
+
+    dispatch: Dispatch
+    prompt_ids: list[int]
+    detokenizer: Detokenizer
+    end_ids: frozenset[int]
+    completion_ids: list[int] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+
+    def __post_init__(self) -> None:
+        self._stop = StopSequences(self.dispatch.request.stop)
+        self._dispatched_at = time.monotonic()
+        self._first_token_at: float | None = None
+        self._emitted = len(self.dispatch.token_ids)
+        for token_id in self.dispatch.token_ids:
+            self.completion_ids.append(token_id)
+            self._stop.push(self.detokenizer.push(token_id))
+
+    @property
+    def lease(self) -> int:
+        return self.dispatch.lease
+
+    @property
+    def position(self) -> int:
+        """Tokens before the next one, prompt included: the position that keys its sampling."""
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+    def append(self, token_id: int) -> list[LeaseEvent]:
+        """Take the next token; the events it makes, of which Finished is the last. Sets `finish_reason` at the end."""
+        if self._first_token_at is None:
+            self._first_token_at = time.monotonic()
+        self.completion_ids.append(token_id)
+        is_end = token_id in self.end_ids
+        text = "" if is_end else self._stop.push(self.detokenizer.push(token_id))
+        if is_end or self._stop.is_met:
+            self.finish_reason = "stop"
+        elif len(self.completion_ids) >= self.dispatch.request.max_tokens:
+            self.finish_reason = "length"
+        if self.finish_reason and not self._stop.is_met:
+            text += self._stop.push(self.detokenizer.flush()) + self._stop.flush()
+        events: list[EngineEvent] = [self._delta(text)] if text else []
+        if self.finish_reason:
+            events.append(self._finished(self.finish_reason))
+        return [LeaseEvent(self.dispatch.generation_id, self.lease, event) for event in events]
+
+    def _delta(self, text: str) -> Delta:
+        delta = Delta(self._emitted, text, tuple(self.completion_ids[self._emitted :]))
+        self._emitted = len(self.completion_ids)
+        return delta
+
+    def _finished(self, reason: FinishReason) -> Finished:
+        now = time.monotonic()
+        first = self._first_token_at or now
+        usage = Usage(len(self.prompt_ids), len(self.completion_ids))
+        return Finished(reason, usage, Timings(first - self._dispatched_at, now - first))

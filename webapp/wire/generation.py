@@ -1,0 +1,115 @@
+"""One generation as every process sees it: what was asked, and the events that answer it.
+
+Knows nothing of sockets, HTTP or models.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+class Message(Struct, frozen=True):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was asked, validated, with the seed resolved.
+
+    Exactly one of `prompt` and `messages` is given. `model` names the catalogue entry whose engine
+    answers; `context_window` is the limit, in tokens, of the entry that was asked for, which may be
+    another one (a stand-in answers under the limits of the model it stands in for).
+    """
+
+    model: str
+    context_window: int
+    max_tokens: int
+    seed: int
+    prompt: str | None = None
+    messages: tuple[Message, ...] = ()
+    raw: bool = False
+    temperature: float = 0.6
+    top_p: float = 1.0
+    # 0 leaves top-k off.
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    stop: tuple[str, ...] = ()
+
+
+class Usage(Struct, frozen=True, array_like=True):
+    """Token counts, as both APIs report them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class Timings(Struct, frozen=True, array_like=True):
+    """Durations in seconds as the engine measured them, from the dispatch of the generation."""
+
+    time_to_first_token: float
+    decode_time: float
+
+    def tokens_per_second(self, completion_tokens: int) -> float:
+        """The decode rate: the tokens after the first, over the time they took; 0.0 for fewer than two."""
+        return (completion_tokens - 1) / self.decode_time if completion_tokens > 1 and self.decode_time > 0 else 0.0
+
+
+class Queued(Struct, frozen=True, array_like=True, tag="q"):
+    """The generation waits; `place` counts from 1."""
+
+    place: int
+
+
+class Loading(Struct, frozen=True, array_like=True, tag="l"):
+    """The generation waits for its model to load; `fraction` is between 0 and 1."""
+
+    fraction: float
+
+
+class Started(Struct, frozen=True, array_like=True, tag="s"):
+    """An engine has taken the generation and reads its prompt."""
+
+    prompt_tokens: int
+    device: str
+    precision: str
+
+
+class Delta(Struct, frozen=True, array_like=True, tag="d"):
+    """New text, and the token ids that made it.
+
+    `position` is the number of completion tokens before these. Text that may be half a character or
+    the start of a stop sequence is held back, and may belong to token ids of an earlier delta.
+    """
+
+    position: int
+    text: str
+    token_ids: tuple[int, ...]
+
+
+class Finished(Struct, frozen=True, array_like=True, tag="f"):
+    """The generation ended as it should."""
+
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+
+
+class Failed(Struct, frozen=True, array_like=True, tag="x"):
+    """The generation ended with an error; the text so far stays valid."""
+
+    code: str
+    message: str
+
+
+EngineEvent = Started | Delta | Finished | Failed
+GenerationEvent = Queued | Loading | Started | Delta | Finished | Failed
