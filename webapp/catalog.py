@@ -52,6 +52,8 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     sequence_length: int
     # Generations that run at once.
     slots: int
+    # Engine processes of this model.
+    engines: int = 1
     # The command that installs the weights, shown where they are missing.
     install: str = ""
     is_loaded_at_start: bool = False
@@ -126,8 +128,10 @@ def _check(entries: list[CatalogEntry], path: Path) -> None:
     if len(by_name) < len(entries):
         raise CatalogError(f"the catalogue {path} has two models of one name")
     for entry in entries:
-        if min(entry.context_window, entry.sequence_length, entry.slots) < 1:
-            raise CatalogError(f"{entry.name} in {path}: context_window, sequence_length and slots are at least 1")
+        if min(entry.context_window, entry.sequence_length, entry.slots, entry.engines) < 1:
+            raise CatalogError(
+                f"{entry.name} in {path}: context_window, sequence_length, slots, engines are at least 1"
+            )
         if not entry.stand_in:
             continue
         stand_in = by_name.get(entry.stand_in)

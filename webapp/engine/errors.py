@@ -23,8 +23,8 @@ class ContextWindowExceeded(EngineError):
 
     def __init__(self, *, prompt_tokens: int, max_tokens: int, context_window: int) -> None:
         super().__init__(
-            f"The estimated number of input and maximum output tokens ({prompt_tokens + max_tokens}) exceeded this model "
-            f"context window limit ({context_window}). The prompt alone has {prompt_tokens} tokens."
+            f"The estimated number of input and maximum output tokens ({prompt_tokens + max_tokens}) exceeded this "
+            f"model context window limit ({context_window}). The prompt alone has {prompt_tokens} tokens."
         )
 
 

@@ -16,10 +16,20 @@ class Runner(Protocol):
     Finished or Failed, unless it is aborted: then with nothing at all.
     """
 
-    device: str
-    precision: str
-    # Most generations that run at once.
-    capacity: int
+    @property
+    def device(self) -> str:
+        """What it runs on: cpu, cuda:0, …"""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """What the weights really are: bf16, fp16, fp32, int8, …"""
+        ...
+
+    @property
+    def capacity(self) -> int:
+        """Most generations that run at once."""
+        ...
 
     @property
     def leases(self) -> tuple[int, ...]:

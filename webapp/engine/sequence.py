@@ -3,11 +3,10 @@
 Knows token ids and text, nothing of tensors: every runner shares it.
 """
 
-import time
 from dataclasses import dataclass, field
 
 from webapp.engine.text import Detokenizer, StopSequences
-from webapp.wire.generation import Delta, EngineEvent, FinishReason, Finished, Timings, Usage
+from webapp.wire.generation import Delta, EngineEvent, Finished, FinishReason, Usage
 from webapp.wire.messages import Dispatch, LeaseEvent
 
 
@@ -29,12 +28,9 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self._stop = StopSequences(self.dispatch.request.stop)
-        self._dispatched_at = time.monotonic()
-        self._first_token_at: float | None = None
         self._emitted = len(self.dispatch.token_ids)
         for token_id in self.dispatch.token_ids:
-            self.completion_ids.append(token_id)
-            self._stop.push(self.detokenizer.push(token_id))
+            self._take(token_id)
 
     @property
     def lease(self) -> int:
@@ -47,8 +43,20 @@ class Sequence:
 
     def append(self, token_id: int) -> list[LeaseEvent]:
         """Take the next token; the events it makes, of which Finished is the last. Sets `finish_reason` at the end."""
-        if self._first_token_at is None:
-            self._first_token_at = time.monotonic()
+        text = self._take(token_id)
+        if self.finish_reason and not self._stop.is_met:
+            text += self._stop.push(self.detokenizer.flush()) + self._stop.flush()
+        events: list[EngineEvent] = [self._delta(text)] if text else []
+        if self.finish_reason:
+            events.append(self._finished(self.finish_reason))
+        return [self._event(event) for event in events]
+
+    def end(self) -> LeaseEvent:
+        """Finished, for a sequence that was dispatched complete: only its end had been lost."""
+        assert self.finish_reason
+        return self._event(self._finished(self.finish_reason))
+
+    def _take(self, token_id: int) -> str:
         self.completion_ids.append(token_id)
         is_end = token_id in self.end_ids
         text = "" if is_end else self._stop.push(self.detokenizer.push(token_id))
@@ -56,20 +64,15 @@ class Sequence:
             self.finish_reason = "stop"
         elif len(self.completion_ids) >= self.dispatch.request.max_tokens:
             self.finish_reason = "length"
-        if self.finish_reason and not self._stop.is_met:
-            text += self._stop.push(self.detokenizer.flush()) + self._stop.flush()
-        events: list[EngineEvent] = [self._delta(text)] if text else []
-        if self.finish_reason:
-            events.append(self._finished(self.finish_reason))
-        return [LeaseEvent(self.dispatch.generation_id, self.lease, event) for event in events]
+        return text
+
+    def _event(self, event: EngineEvent) -> LeaseEvent:
+        return LeaseEvent(self.dispatch.generation_id, self.lease, event)
+
+    def _finished(self, reason: FinishReason) -> Finished:
+        return Finished(reason, Usage(len(self.prompt_ids), len(self.completion_ids)))
 
     def _delta(self, text: str) -> Delta:
         delta = Delta(self._emitted, text, tuple(self.completion_ids[self._emitted :]))
         self._emitted = len(self.completion_ids)
         return delta
-
-    def _finished(self, reason: FinishReason) -> Finished:
-        now = time.monotonic()
-        first = self._first_token_at or now
-        usage = Usage(len(self.prompt_ids), len(self.completion_ids))
-        return Finished(reason, usage, Timings(first - self._dispatched_at, now - first))

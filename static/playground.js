@@ -1,0 +1,54 @@
+// Assembles the playground page.
+
+import "./token-stream.js";
+import { Composer } from "./composer.js";
+import { liveStream, remember, watchActions } from "./conversation.js";
+import { Follow } from "./follow.js";
+import { chosenCard, refreshModels, watchModels } from "./models.js";
+import { limitTo, watchParameters } from "./parameters.js";
+
+const ANNOUNCEMENTS = {
+  done: "The answer is complete.",
+  stopped: "The answer was stopped.",
+  failed: "The answer failed.",
+};
+
+const composer = new Composer();
+const follow = new Follow(document.getElementById("scroller"), document.getElementById("jump"));
+const announcer = document.getElementById("announcer");
+
+function showContext(stream) {
+  const window = Number(chosenCard()?.dataset.contextWindow);
+  const { totalTokens } = stream;
+  if (!totalTokens || !window) return;
+  const meter = document.querySelector("#context meter");
+  meter.max = window;
+  meter.value = Math.min(totalTokens, window);
+  document.getElementById("context-text").textContent =
+    `${totalTokens.toLocaleString("en")} of ${window.toLocaleString("en")} tokens`;
+  document.getElementById("context").hidden = false;
+}
+
+document.addEventListener("generation:started", () => {
+  announcer.textContent = "The answer has started.";
+  composer.refresh();
+  follow.start();
+});
+document.addEventListener("generation:written", () => follow.grown());
+document.addEventListener("generation:ended", ({ target: stream }) => {
+  announcer.textContent = ANNOUNCEMENTS[stream.phase];
+  if (stream.phase !== "failed" && stream.text) remember(stream);
+  showContext(stream);
+  composer.refresh();
+  refreshModels();
+});
+document.addEventListener("generation:reconnect", (event) => {
+  if (liveStream()) event.preventDefault();
+});
+
+watchActions({ onEdit: (turn) => composer.edit(turn), onRetry: (turn) => composer.retry(turn) });
+watchModels((card) => {
+  limitTo(card);
+  document.getElementById("prompt").placeholder = `Ask ${card.dataset.title} anything`;
+});
+watchParameters();

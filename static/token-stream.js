@@ -1,0 +1,301 @@
+// <token-stream src abort>: one answer, from its first event to its end. Follows
+// an event stream around a plain EventSource, resumes it without a gap or a
+// repeat, and names the phase it is in. Knows nothing of forms and models.
+
+import { Figures } from "./figures.js";
+import { MarkdownView } from "./markdown.js";
+
+// A hidden tab gets no animation frames; its timers run about once a second.
+const HIDDEN_WRITE_MILLISECONDS = 250;
+// A write that took long is followed by a pause this many times as long.
+const PAUSE_PER_WRITE = 3;
+// Waits of more than this show their seconds: slow and stuck must not look alike.
+const SILENT_WAIT_SECONDS = 1;
+const CLOCK_MILLISECONDS = 200;
+// After Stop the server ends the stream itself; past this the page stops listening.
+const ABORT_PATIENCE_MILLISECONDS = 4000;
+
+const ENDED = ["done", "stopped", "failed"];
+
+export class TokenStream extends HTMLElement {
+  /** All text so far, as the server sent it. */
+  text = "";
+  phase = "connecting";
+
+  #source = null;
+  #lastEventId = 0;
+  #view = null;
+  #figures = null;
+  #unwritten = "";
+  #frame = 0;
+  #timer = 0;
+  #clock = 0;
+  #writeNotBefore = 0;
+  #phaseSince = 0;
+  #phaseTitle = "";
+  #failure = null;
+  #isAborting = false;
+  #hasFollowedGap = false;
+
+  connectedCallback() {
+    addEventListener("pagehide", this.#close);
+    addEventListener("pageshow", this.#restore);
+    document.addEventListener("visibilitychange", this.#reschedule);
+    if (!this.#view) this.#build();
+    if (this.hasAttribute("src") && !this.isEnded) this.#open();
+  }
+
+  disconnectedCallback() {
+    removeEventListener("pagehide", this.#close);
+    removeEventListener("pageshow", this.#restore);
+    document.removeEventListener("visibilitychange", this.#reschedule);
+    this.#close();
+  }
+
+  get isEnded() {
+    return ENDED.includes(this.phase);
+  }
+
+  /** Prompt and answer together, as the server counted them; 0 if it did not say. */
+  get totalTokens() {
+    return this.#figures.totalTokens;
+  }
+
+  /** Asks the server to end this generation; the stream then ends by itself. */
+  async abort() {
+    if (this.isEnded || this.#isAborting) return;
+    this.#isAborting = true;
+    this.#enter("stopping", "Stopping");
+    try {
+      const token = document.querySelector("meta[name=csrf-token]").content;
+      const response = await fetch(this.getAttribute("abort"), {
+        method: "POST",
+        headers: { "X-CSRFToken": token },
+      });
+      if (!response.ok) throw new Error(response.statusText);
+      await new Promise((resolve) => setTimeout(resolve, ABORT_PATIENCE_MILLISECONDS));
+    } catch {
+      // Listening no longer is what the page can still do: the server notices.
+    }
+    if (!this.isEnded) this.#end("stopped", "Stopped");
+  }
+
+  #build() {
+    const answer = this.querySelector(".answer");
+    const given = answer.textContent;
+    this.#view = new MarkdownView(answer);
+    this.#figures = new Figures(this.querySelector(".figures"));
+    this.querySelector(".reconnect").addEventListener("click", () => this.#reconnect());
+    if (this.hasAttribute("src")) return;
+    this.text = given;
+    this.phase = this.querySelector(".phase").dataset.phase;
+    this.#view.append(given);
+    this.#view.finish();
+    this.querySelector(".actions").hidden = !given;
+  }
+
+  #open() {
+    this.#close();
+    if (!this.#phaseSince) this.#enter("connecting", "Connecting");
+    this.#clock = setInterval(() => this.#tick(), CLOCK_MILLISECONDS);
+    const url = new URL(this.getAttribute("src"), document.baseURI);
+    if (this.#lastEventId) url.searchParams.set("after", this.#lastEventId);
+
+    const source = (this.#source = new EventSource(url));
+    source.onmessage = (event) => {
+      if (!this.#isNext(event)) return;
+      if (event.data === "[DONE]") {
+        source.close();
+        this.#finish();
+        return;
+      }
+      this.#append(JSON.parse(event.data).response);
+    };
+    source.addEventListener("status", (event) => this.#onStatus(JSON.parse(event.data)));
+    source.addEventListener("usage", (event) => this.#figures.finish(JSON.parse(event.data)));
+    source.addEventListener("gone", () => {
+      this.#fail("The server no longer has this generation. The text so far is kept.");
+      this.#end("failed", "Failed");
+    });
+    // Two things arrive under this name: the server's own event, which has data,
+    // and the browser's notice that the connection is lost, which has none.
+    source.addEventListener("error", (event) => {
+      if (event.data !== undefined) this.#fail(JSON.parse(event.data).message);
+      else this.#onConnectionLost(source);
+    });
+    this.#tell("generation:started");
+  }
+
+  #close = () => {
+    this.#source?.close();
+    this.#source = null;
+    clearInterval(this.#clock);
+  };
+
+  #restore = (event) => {
+    if (event.persisted && this.hasAttribute("src") && !this.isEnded) this.#open();
+  };
+
+  // Ids count 1, 2, 3, … so a repeat is dropped and a gap is asked for again, once.
+  #isNext(event) {
+    const eventId = Number(event.lastEventId);
+    if (!eventId) return true;
+    if (eventId <= this.#lastEventId) return false;
+    if (eventId > this.#lastEventId + 1 && !this.#hasFollowedGap) {
+      this.#hasFollowedGap = true;
+      this.#open();
+      return false;
+    }
+    this.#lastEventId = eventId;
+    return true;
+  }
+
+  #onStatus(status) {
+    this.#figures.engine(status);
+    if (this.#isAborting || this.text) return;
+    const progress = this.querySelector("progress");
+    progress.hidden = status.phase !== "loading";
+    if (status.phase === "queued") {
+      this.#enter("queued", status.place ? `Queued, place ${status.place}` : "Queued");
+    } else if (status.phase === "loading") {
+      progress.value = status.percent ?? 0;
+      this.#enter("loading", `Loading model ${status.percent ?? 0} %`);
+    } else if (status.phase === "reading") {
+      const tokens = status.prompt_tokens;
+      this.#enter("reading", tokens ? `Reading prompt, ${tokens} tokens` : "Reading prompt");
+    }
+  }
+
+  #onConnectionLost(source) {
+    if (source !== this.#source) return;
+    if (this.#failure) {
+      this.#end("failed", "Failed");
+    } else if (source.readyState === EventSource.CONNECTING) {
+      if (!this.#isAborting) this.#enter("reconnecting", "Reconnecting…");
+    } else if (this.#isAborting) {
+      this.#end("stopped", "Stopped");
+    } else {
+      this.#fail("The connection was refused. The text so far is kept.", { canReconnect: true });
+      this.#end("failed", "Failed");
+    }
+  }
+
+  #append(text) {
+    if (this.phase !== "streaming" && !this.#isAborting) {
+      this.querySelector("progress").hidden = true;
+      this.#enter("streaming", "Streaming");
+    }
+    this.text += text;
+    this.#unwritten += text;
+    this.#figures.count();
+    this.#schedule();
+  }
+
+  #schedule() {
+    if (this.#frame || this.#timer) return;
+    const pause = this.#writeNotBefore - performance.now();
+    if (document.hidden || pause > 0) {
+      this.#timer = setTimeout(this.#write, Math.max(pause, document.hidden ? HIDDEN_WRITE_MILLISECONDS : 0));
+    } else {
+      this.#frame = requestAnimationFrame(this.#write);
+    }
+  }
+
+  #unschedule() {
+    cancelAnimationFrame(this.#frame);
+    clearTimeout(this.#timer);
+    this.#frame = this.#timer = 0;
+  }
+
+  #reschedule = () => {
+    if (!this.#unwritten) return;
+    this.#unschedule();
+    this.#schedule();
+  };
+
+  #write = () => {
+    this.#unschedule();
+    if (!this.#unwritten) return;
+    const start = performance.now();
+    this.#view.append(this.#unwritten);
+    this.#unwritten = "";
+    const spent = performance.now() - start;
+    // Most writes take a millisecond or two and need no pause at all.
+    this.#writeNotBefore = spent > 8 ? start + spent * (1 + PAUSE_PER_WRITE) : 0;
+    this.#tell("generation:written");
+  };
+
+  #finish() {
+    if (this.#failure) this.#end("failed", "Failed");
+    else if (this.#figures.finishReason === "abort") this.#end("stopped", "Stopped");
+    else this.#end("done", "Done");
+  }
+
+  #fail(message, { canReconnect = false } = {}) {
+    this.#failure = message;
+    const problem = this.querySelector(".problem");
+    problem.querySelector("span").textContent = message;
+    problem.querySelector(".reconnect").hidden = !canReconnect;
+    problem.hidden = false;
+  }
+
+  #end(phase, title) {
+    this.#close();
+    this.#write();
+    this.#enter(phase, title);
+    this.querySelector("progress").hidden = true;
+    this.querySelector(".actions").hidden = false;
+    this.#figures.draw();
+    const isWhole = phase !== "failed";
+    if (isWhole) this.#view.finish();
+    if (isWhole) this.#sayOutcome();
+    this.#tell("generation:written");
+    this.#tell("generation:ended");
+  }
+
+  #sayOutcome() {
+    const outcome = this.querySelector(".outcome");
+    if (this.#figures.finishReason === "length") {
+      outcome.querySelector("span").textContent =
+        `The limit of ${this.#figures.completionTokens} new tokens was reached. Raise “Max tokens” for a longer answer.`;
+    } else if (!this.text && this.phase === "done") {
+      outcome.querySelector("span").textContent = "The model ended its answer without a word.";
+    } else return;
+    outcome.hidden = false;
+  }
+
+  #reconnect() {
+    if (!this.dispatchEvent(new CustomEvent("generation:reconnect", { bubbles: true, cancelable: true }))) return;
+    this.#failure = null;
+    this.querySelector(".problem").hidden = true;
+    this.querySelector(".actions").hidden = true;
+    this.#enter("reconnecting", "Reconnecting…");
+    this.#open();
+  }
+
+  #enter(phase, title) {
+    if (phase !== this.phase || !this.#phaseSince) this.#phaseSince = performance.now();
+    this.phase = phase;
+    this.#phaseTitle = title;
+    const element = this.querySelector(".phase");
+    element.dataset.phase = phase;
+    element.querySelector("span").textContent = title;
+    this.querySelector(".answer").setAttribute("aria-busy", String(!this.isEnded));
+  }
+
+  #tick() {
+    if (this.phase === "streaming") {
+      this.#figures.draw();
+      return;
+    }
+    const seconds = (performance.now() - this.#phaseSince) / 1000;
+    if (seconds < SILENT_WAIT_SECONDS) return;
+    this.querySelector(".phase span").textContent = `${this.#phaseTitle} · ${seconds.toFixed(0)} s`;
+  }
+
+  #tell(name) {
+    this.dispatchEvent(new CustomEvent(name, { bubbles: true }));
+  }
+}
+
+customElements.define("token-stream", TokenStream);

@@ -1,0 +1,68 @@
+"""The commands: `python -m webapp serve`, and those it starts: pool, engine; and `prepare` for the weights."""
+
+import argparse
+import logging
+import sys
+
+from webapp.catalog import CatalogError, ModelNotFound
+from webapp.settings import SettingInvalid, Settings, make_folders, read_settings
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. A wrong setting or catalogue ends it with a sentence and status 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = read_settings()
+        make_folders(settings)
+        _configure_logging(settings)
+        _run(options, settings)
+    except (SettingInvalid, CatalogError, ModelNotFound) as error:
+        sys.exit(_complain(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m webapp", description="Jeton streams answers of language models.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="start everything: the pool, its engines and the web processes")
+    commands.add_parser("prepare", help="convert the weights that come in packages, once, into the cache")
+    commands.add_parser("pool", help="the pool process; serve starts it")
+    engine = commands.add_parser("engine", help="one engine process; the pool starts it")
+    engine.add_argument("--model", required=True)
+    engine.add_argument("--engine-id", required=True)
+    return parser
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> None:
+    # Each process imports its own folder only: torch stays out of the pool, Flask out of the engine.
+    match options.command:
+        case "serve":
+            from webapp import supervisor
+
+            supervisor.main(settings)
+        case "prepare":
+            from webapp.engine import prepare
+
+            prepare.main(settings)
+        case "pool":
+            from webapp.pool import process as pool_process
+
+            pool_process.main(settings)
+        case "engine":
+            from webapp.engine import process as engine_process
+
+            engine_process.main(settings, model=options.model, engine_id=options.engine_id)
+
+
+def _configure_logging(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
+    )
+
+
+def _complain(error: Exception) -> int:
+    print(f"jeton: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The engine process: loads one model, then takes turns between the pool's messages and the runner's steps.
+
+All work on tensors happens in this process's main thread. Knows nothing of sockets or of text.
+"""
+
+import logging
+import os
+import queue
+import signal
+import time
+from collections.abc import Callable
+
+from webapp.catalog import CatalogEntry, read_catalog
+from webapp.engine.connection import PoolConnection
+from webapp.engine.runner import LoadProgress, Runner
+from webapp.settings import Settings
+from webapp.wire.messages import (
+    AbortLease,
+    Dispatch,
+    EngineHeartbeat,
+    EngineHello,
+    EnginePing,
+    EngineStop,
+    LoadFailed,
+    PoolToEngine,
+    StepEvents,
+)
+
+log = logging.getLogger(__name__)
+
+LoadRunner = Callable[[CatalogEntry, LoadProgress], Runner]
+
+
+class Engine:
+    """One model's runner and its line to the pool."""
+
+    def __init__(self, entry: CatalogEntry, *, engine_id: str, address: str) -> None:
+        self._entry = entry
+        self._runner: Runner | None = None
+        self._load_fraction = 0.0
+        # Read by the connection's thread, for the heartbeat.
+        self._turn_started_at = time.monotonic()
+        self._is_idle = False
+        hello = EngineHello(engine_id=engine_id, pid=os.getpid(), model=entry.name)
+        self._connection = PoolConnection(address, hello, self._heartbeat)
+
+    def run(self, load_runner: LoadRunner) -> None:
+        """Load and serve until the pool says stop or is gone."""
+        try:
+            runner = load_runner(self._entry, self._take_progress)
+        except Exception as error:
+            # Whatever the libraries raise, the pool must learn why this model does not load.
+            log.exception("%s cannot be loaded", self._entry.name)
+            self._connection.send(LoadFailed(f"{type(error).__name__}: {error}"))
+            self._connection.close()
+            raise SystemExit(1) from error
+        self._runner = runner
+        self._load_fraction = 1.0
+        while self._take_turn(runner):
+            pass
+        self._connection.close()
+
+    def _take_turn(self, runner: Runner) -> bool:
+        """Take what the pool says, then one step; False at the end."""
+        for message in self._messages(is_idle=not runner.leases):
+            if message is None or isinstance(message, EngineStop):
+                return False
+            self._take_message(runner, message)
+        events = runner.step() if runner.leases else []
+        if events:
+            self._connection.send(StepEvents(events))
+        return True
+
+    def _messages(self, *, is_idle: bool) -> list[PoolToEngine | None]:
+        """All that has come in; with nothing to run, waits for the first."""
+        self._is_idle = is_idle
+        messages = [self._connection.incoming.get()] if is_idle else []
+        self._turn_started_at = time.monotonic()
+        self._is_idle = False
+        while True:
+            try:
+                messages.append(self._connection.incoming.get_nowait())
+            except queue.Empty:
+                return messages
+
+    def _take_message(self, runner: Runner, message: PoolToEngine) -> None:
+        match message:
+            case Dispatch():
+                self._connection.send(StepEvents([runner.start(message)]))
+            case AbortLease():
+                runner.abort(message.lease)
+            case EnginePing():
+                for lease in set(runner.leases) - set(message.leases):
+                    runner.abort(lease)
+
+    def _take_progress(self, fraction: float) -> None:
+        self._turn_started_at = time.monotonic()
+        self._load_fraction = fraction
+
+    def _heartbeat(self) -> EngineHeartbeat:
+        runner = self._runner
+        return EngineHeartbeat(
+            load_fraction=self._load_fraction,
+            is_ready=runner is not None,
+            device=runner.device if runner else "",
+            precision=runner.precision if runner else self._entry.precision,
+            capacity=runner.capacity if runner else self._entry.slots,
+            memory_bytes=runner.memory_bytes if runner else 0,
+            turn_age=0.0 if self._is_idle else time.monotonic() - self._turn_started_at,
+        )
+
+
+def main(settings: Settings, *, model: str, engine_id: str) -> None:
+    """The entry of `python -m webapp engine`."""
+    # Ctrl+C in a terminal reaches the whole process group; the pool stops its engines in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    entry = read_catalog(settings.models_file).find(model)
+    Engine(entry, engine_id=engine_id, address=settings.engine_address).run(_loader(settings))
+
+
+def _loader(settings: Settings) -> LoadRunner:
+    def load(entry: CatalogEntry, on_progress: LoadProgress) -> Runner:
+        if entry.weights.scripted:
+            from webapp.engine.scripted_runner import ScriptedRunner
+
+            return ScriptedRunner(entry)
+        # torch takes seconds to import: the pool has been told hello, and a scripted engine never needs it.
+        from webapp.engine.loader import load_runner
+
+        return load_runner(entry, cache_dir=settings.cache_dir, device=settings.device, on_progress=on_progress)
+
+    return load

@@ -1,0 +1,155 @@
+"""A runner without a model: it says what the prompt tells it to say, when it tells it to. Needs no torch.
+
+For faults, order and exact texts that no real model can be made to produce on demand. A prompt that is a JSON
+object is a script (see Script); any other prompt is answered with words drawn by (seed, position), as a
+real model's tokens are, so that a generation goes on with the same words on another engine.
+"""
+
+import os
+import signal
+import time
+import zlib
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import Struct
+
+from webapp.catalog import CatalogEntry
+from webapp.engine.errors import ContextWindowExceeded, EngineError, NoFreeSlot, OutOfMemory
+from webapp.engine.sequence import Sequence
+from webapp.wire.generation import Failed, GenerationRequest, Started
+from webapp.wire.messages import Dispatch, LeaseEvent
+
+WORDS = ("jeton ", "le ", "petit ", "rond ", "de ", "métal ", "vaut ", "un ", "mot ", "🪙 ", "dit\n", "tout ")
+END_ID = 1_000_000
+# The longest sleep of a step, so that an abort is heard within it.
+LONGEST_SLEEP_SECONDS = 0.01
+
+
+class Script(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a generation does. Each `…_at` counts completion tokens before the event.
+
+    `pieces` are the texts of its tokens, one each; without them, `tokens` words are drawn.
+    """
+
+    pieces: tuple[str, ...] | None = None
+    tokens: int = 100
+    step_seconds: float = 0.0
+    prefill_seconds: float = 0.0
+    # The generation fails, with an error of its own or for want of memory.
+    fail_at: int | None = None
+    out_of_memory_at: int | None = None
+    # The whole process ends, or stops until it is continued.
+    crash_at: int | None = None
+    hang_at: int | None = None
+
+
+@dataclass
+class ScriptedDetokenizer:
+    """Text of a script's token ids; ids past the script's pieces are words."""
+
+    script: Script
+
+    def push(self, token_id: int) -> str:
+        if self.script.pieces is not None:
+            return self.script.pieces[token_id]
+        return WORDS[token_id]
+
+    def flush(self) -> str:
+        return ""
+
+
+@dataclass
+class _Running:
+    sequence: Sequence
+    script: Script
+    due_at: float
+
+
+@dataclass
+class ScriptedRunner:
+    """Runs scripts side by side, each at its own pace."""
+
+    entry: CatalogEntry
+    device: str = "none"
+    precision: str = "scripted"
+    memory_bytes: int = 0
+    _running: dict[int, _Running] = field(default_factory=dict)
+
+    @property
+    def capacity(self) -> int:
+        return self.entry.slots
+
+    @property
+    def leases(self) -> tuple[int, ...]:
+        return tuple(self._running)
+
+    def start(self, dispatch: Dispatch) -> LeaseEvent:
+        """Started, or Failed where the prompt is longer than the context window or no place is free."""
+        request = dispatch.request
+        prompt = _prompt(request)
+        script = _script(prompt)
+        prompt_ids = list(range(len(prompt.split())))
+        try:
+            if len(prompt_ids) > request.context_window:
+                raise ContextWindowExceeded(
+                    prompt_tokens=len(prompt_ids),
+                    max_tokens=request.max_tokens,
+                    context_window=request.context_window,
+                )
+            if len(self._running) >= self.capacity:
+                raise NoFreeSlot("Every place of this engine is taken.")
+        except EngineError as error:
+            return LeaseEvent(dispatch.generation_id, dispatch.lease, Failed(error.code, str(error)))
+        sequence = Sequence(dispatch, prompt_ids, ScriptedDetokenizer(script), frozenset({END_ID}))
+        self._running[dispatch.lease] = _Running(sequence, script, time.monotonic() + script.prefill_seconds)
+        started = Started(len(prompt_ids), self.device, self.precision)
+        return LeaseEvent(dispatch.generation_id, dispatch.lease, started)
+
+    def abort(self, lease: int) -> None:
+        self._running.pop(lease, None)
+
+    def step(self) -> list[LeaseEvent]:
+        """The next token of every generation that is due; sleeps a little where none is."""
+        now = time.monotonic()
+        due = [running for running in self._running.values() if running.due_at <= now]
+        if not due and self._running:
+            soonest = min(running.due_at for running in self._running.values())
+            time.sleep(min(soonest - now, LONGEST_SLEEP_SECONDS))
+            return []
+        return [event for running in due for event in self._advance(running, now)]
+
+    def _advance(self, running: _Running, now: float) -> list[LeaseEvent]:
+        sequence, script = running.sequence, running.script
+        position = len(sequence.completion_ids)
+        if position == script.crash_at:
+            os._exit(70)
+        if position == script.hang_at:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if position in (script.fail_at, script.out_of_memory_at):
+            del self._running[sequence.lease]
+            error = EngineError("scripted") if position == script.fail_at else OutOfMemory("scripted")
+            return [LeaseEvent(sequence.dispatch.generation_id, sequence.lease, Failed(error.code, str(error)))]
+        running.due_at = max(now, running.due_at + script.step_seconds)
+        events = sequence.append(_next_token(sequence.dispatch.request.seed, script, position))
+        if sequence.finish_reason:
+            del self._running[sequence.lease]
+        return events
+
+
+def _prompt(request: GenerationRequest) -> str:
+    return request.prompt if request.prompt is not None else request.messages[-1].content
+
+
+def _script(prompt: str) -> Script:
+    try:
+        return msgspec.json.decode(prompt, type=Script)
+    except msgspec.MsgspecError:
+        return Script()
+
+
+def _next_token(seed: int, script: Script, position: int) -> int:
+    length = script.tokens if script.pieces is None else len(script.pieces)
+    if position >= length:
+        return END_ID
+    return position if script.pieces is not None else zlib.crc32(f"{seed}:{position}".encode()) % len(WORDS)

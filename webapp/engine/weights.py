@@ -1,0 +1,118 @@
+"""The folder of weights that transformers loads for a catalogue entry. Never reaches for the network.
+
+A GGUF file is converted once, into a folder of its own in the cache; reading it takes transformers about
+20 seconds each time.
+"""
+
+import fcntl
+import hashlib
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+
+from webapp.catalog import CatalogEntry
+from webapp.engine.runner import LoadProgress
+
+# Raise it when what is written changes.
+_FORMAT = 1
+# Read from both ends of a file to tell it from another: its metadata and its last weights.
+_SAMPLE_BYTES = 1 << 20
+# Fractions of a conversion, by the clock.
+_TOKENIZER_DONE, _MODEL_DONE = 0.3, 0.9
+
+
+class ModelLoadFailed(Exception):
+    """A model cannot be loaded. The message is a sentence that names it and says why."""
+
+
+def prepare_weights(entry: CatalogEntry, *, cache_dir: Path, on_progress: LoadProgress) -> Path:
+    """A folder with config, weights and tokenizer. Raises ModelLoadFailed where the weights are not installed.
+
+    Any number of processes may call it at once: one converts, the others wait for it.
+    """
+    source = entry.weights_path()
+    if source is None:
+        how = f" Install them with: {entry.install}" if entry.install else ""
+        raise ModelLoadFailed(f"The weights of {entry.name} are not installed on this machine.{how}")
+    if source.is_dir():
+        on_progress(1.0)
+        return source
+    target = cache_dir / _slug(entry.name) / _identity(source)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.is_dir():
+        with _lock(target.parent / "lock"):
+            if not target.is_dir():
+                _convert(source, target, entry=entry, on_progress=on_progress)
+    on_progress(1.0)
+    return target
+
+
+def _convert(source: Path, target: Path, *, entry: CatalogEntry, on_progress: LoadProgress) -> None:
+    """Write to a temporary folder, and rename it when it is whole. Folders of older conversions go."""
+    _remove_all_in(target.parent)
+    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=target.parent))
+    # mkdtemp's 0700 would keep other users of a shared cache out.
+    unfinished.chmod(0o755)
+    on_progress(0.0)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, local_files_only=True)
+        tokenizer.save_pretrained(unfinished)
+        on_progress(_TOKENIZER_DONE)
+        model = _read_gguf(source)
+        on_progress(_MODEL_DONE)
+        model.save_pretrained(unfinished)
+        os.rename(unfinished, target)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        raise ModelLoadFailed(f"The file {source.name} of {entry.name} cannot be converted: {error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _read_gguf(source: Path) -> PreTrainedModel:
+    # Its progress bar is not one that transformers lets us turn off.
+    with redirect_stderr(io.StringIO()):
+        return AutoModelForCausalLM.from_pretrained(
+            source.parent,
+            gguf_file=source.name,
+            quantization_config=GgufConfig(dequantize=True),
+            # float32 holds exactly what the blocks of the file stand for; bf16 would round it once more.
+            dtype=torch.float32,
+            local_files_only=True,
+        )
+
+
+def _remove_all_in(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _identity(source: Path) -> str:
+    """What a converted folder is called: it changes with the file, and with what we write."""
+    size = source.stat().st_size
+    digest = hashlib.sha256(f"{_FORMAT} {size}".encode())
+    with source.open("rb") as file:
+        digest.update(file.read(_SAMPLE_BYTES))
+        file.seek(max(0, size - _SAMPLE_BYTES))
+        digest.update(file.read())
+    return digest.hexdigest()[:16]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Held by one process at a time; the system releases it when its holder dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,455 @@
+"""The pool's mind: takes messages from web processes and engines, decides, and puts answers into the outbox.
+
+Knows generations, the line and the roster; knows no sockets and no processes, and is given the time.
+"""
+
+import itertools
+import logging
+import os
+import secrets
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from webapp.catalog import Catalog, ModelNotFound
+from webapp.pool.generation_log import Generation, ReaderId
+from webapp.pool.roster import Engine, Roster
+from webapp.pool.waiting_line import Refusal, WaitingLine
+from webapp.wire.generation import Delta, Failed, Finished, GenerationEvent, GenerationRequest, Loading, Queued, Started
+from webapp.wire.messages import (
+    Abort,
+    AbortLease,
+    Accepted,
+    AskState,
+    Attach,
+    Detach,
+    Dispatch,
+    Ended,
+    EngineHeartbeat,
+    EngineHello,
+    EnginePing,
+    EngineStop,
+    EngineToPool,
+    Gone,
+    LeaseEvent,
+    LoadFailed,
+    PoolHello,
+    PoolState,
+    PoolToEngine,
+    PoolToWeb,
+    Published,
+    Refused,
+    StepEvents,
+    Submit,
+    WebHello,
+    WebState,
+    WebToPool,
+)
+
+log = logging.getLogger(__name__)
+
+# A web process that has said nothing for this many seconds is gone, and so are its readers.
+WEB_LATE_SECONDS = 3.0
+# How long an ended generation can still be resumed, and how many are kept at most.
+KEPT_SECONDS = 600.0
+MOST_KEPT = 1000
+# A generation under which this many engines were lost in a row, without a token between, fails.
+POISON_AFTER = 2
+# An engine that made a token this recently needs no probe.
+FRESH_TOKEN_SECONDS = 5.0
+
+
+@dataclass
+class Outbox:
+    """What is to be sent. The pool's loop empties it once a turn, so that a web process gets one message a step."""
+
+    to_web: dict[ReaderId, list[PoolToWeb]] = field(default_factory=lambda: defaultdict(list))
+    to_engines: list[tuple[str, PoolToEngine]] = field(default_factory=list)
+
+
+class EngineKeeper(Protocol):
+    """Who holds the engines' processes."""
+
+    def watch(self, engine: Engine) -> None:
+        """Take note of a process that somebody else started."""
+        ...
+
+    def kill(self, engine: Engine) -> None:
+        """End the process at once; its loss is noticed as any other."""
+        ...
+
+
+@dataclass
+class WebProcess:
+    hello: WebHello
+    heard_at: float
+
+
+class Dispatcher:
+    """All state of the pool. `epoch` names this pool process."""
+
+    def __init__(
+        self, catalog: Catalog, roster: Roster, line: WaitingLine, *, epoch: str, processes: EngineKeeper
+    ) -> None:
+        self.outbox = Outbox()
+        self.epoch = epoch
+        self._catalog = catalog
+        self._roster = roster
+        self._line = line
+        self._processes = processes
+        self._generations: dict[str, Generation] = {}
+        self._ended: deque[Generation] = deque()
+        self._web_processes: dict[ReaderId, WebProcess] = {}
+        # A random start, so that no lease of an earlier pool is taken for one of this pool's.
+        self._leases = itertools.count(secrets.randbits(40) << 20)
+
+    # --- from web processes ------------------------------------------------------------------------
+
+    def from_web(self, reader: ReaderId, message: WebToPool, now: float) -> None:
+        """Take one message of a web process."""
+        match message:
+            case WebHello():
+                self._web_processes[reader] = WebProcess(message, now)
+                self._reply(reader, PoolHello(self.epoch))
+            case Submit():
+                self._submit(reader, message, now)
+            case Attach():
+                self._attach(reader, message)
+            case Detach():
+                if generation := self._generations.get(message.generation_id):
+                    self._remove_reader(generation, reader, now)
+            case Abort():
+                generation = self._owned(message.generation_id, message.owner)
+                if generation:
+                    self._abort(generation, "stopped", now)
+                self._reply(reader, Accepted(ask=message.ask) if generation else Gone(ask=message.ask))
+            case AskState():
+                if message.probe:
+                    self._probe(now)
+                self._reply(reader, self._state(message.ask, now))
+
+    def _submit(self, reader: ReaderId, submit: Submit, now: float) -> None:
+        if submit.generation_id in self._generations:
+            self._reply(reader, Accepted(ask=submit.ask))
+            return
+        try:
+            entry = self._catalog.find(submit.request.model)
+        except ModelNotFound:
+            self._refuse(reader, submit, Refusal("ModelNotFound", f"No such model {submit.request.model}", 1))
+            return
+        engines = self._roster.ensure(entry)
+        if all(engine.is_hopeless(now) for engine in engines):
+            reason = engines[0].error or "its engine does not start"
+            self._refuse(reader, submit, Refusal("ModelUnavailable", f"{entry.name} cannot be loaded: {reason}", 30))
+            return
+        generation = Generation(submit, now, reader_left_at=None if submit.attach else now)
+        try:
+            self._line.admit(generation, is_room=any(engine.room > 0 for engine in engines))
+        except Refusal as refusal:
+            self._refuse(reader, submit, refusal)
+            return
+        self._generations[submit.generation_id] = generation
+        if submit.attach:
+            generation.readers.add(reader)
+        self._reply(reader, Accepted(ask=submit.ask))
+        self._dispatch_waiting(entry.name, now)
+
+    def _refuse(self, reader: ReaderId, submit: Submit, refusal: Refusal) -> None:
+        self._reply(
+            reader, Refused(ask=submit.ask, code=refusal.code, message=str(refusal), retry_after=refusal.retry_after)
+        )
+
+    def _attach(self, reader: ReaderId, attach: Attach) -> None:
+        generation = self._owned(attach.generation_id, attach.owner)
+        if generation is None or attach.after > len(generation.events):
+            self._reply(reader, Gone(ask=attach.ask, is_known=generation is not None))
+        elif generation.is_ended and attach.after == len(generation.events):
+            self._reply(reader, Ended(ask=attach.ask))
+        else:
+            generation.readers.add(reader)
+            generation.reader_left_at = None
+            self._reply(reader, Accepted(ask=attach.ask))
+            for published in generation.replay(attach.after):
+                self._reply(reader, published)
+
+    def _owned(self, generation_id: str, owner: str) -> Generation | None:
+        generation = self._generations.get(generation_id)
+        return generation if generation and secrets.compare_digest(generation.submit.owner, owner) else None
+
+    def _remove_reader(self, generation: Generation, reader: ReaderId, now: float) -> None:
+        generation.readers.discard(reader)
+        if generation.readers or generation.is_ended or generation.reader_left_at is not None:
+            return
+        generation.reader_left_at = now
+        self._abort_if_abandoned(generation, now)
+
+    def lose_web_process(self, reader: ReaderId, now: float) -> None:
+        """The web process is gone, or does not take messages: it has no readers any more."""
+        self._web_processes.pop(reader, None)
+        self.outbox.to_web.pop(reader, None)
+        for generation in list(self._generations.values()):
+            if reader in generation.readers:
+                self._remove_reader(generation, reader, now)
+
+    # --- from engines ------------------------------------------------------------------------------
+
+    def from_engine(self, engine_id: str, message: EngineToPool, now: float) -> None:
+        """Take one message of an engine. What an engine that was given up still says is ignored."""
+        engine = self._roster.find(engine_id)
+        if engine is None:
+            self._meet_stranger(engine_id, message, now)
+            return
+        engine.heartbeat_at = now
+        match message:
+            case EngineHello():
+                engine.is_connected = True
+                self.ping_engine(engine)
+            case EngineHeartbeat():
+                self._take_heartbeat(engine, message, now)
+            case StepEvents():
+                for event in message.events:
+                    self._take_event(engine, event, now)
+                self._dispatch_waiting(engine.entry.name, now)
+            case LoadFailed():
+                engine.error = message.message
+
+    def ping_engine(self, engine: Engine) -> None:
+        """Tell the engine that the pool lives, and which leases are its own."""
+        self._send(engine.engine_id, EnginePing(self.epoch, tuple(engine.leases)))
+
+    def _meet_stranger(self, engine_id: str, message: EngineToPool, now: float) -> None:
+        """An engine that an earlier pool started: it says hello at the new epoch, and takes a vacant post or ends."""
+        if not isinstance(message, EngineHello):
+            self._send(engine_id, EnginePing(self.epoch, ()))
+            return
+        vacant = [engine for engine in self._roster.of_model(message.model) if not engine.is_started]
+        if not vacant:
+            self._send(engine_id, EngineStop())
+            return
+        vacant[0].started(engine_id, message.pid, now)
+        vacant[0].is_connected = True
+        self._processes.watch(vacant[0])
+        self.ping_engine(vacant[0])
+
+    def _take_heartbeat(self, engine: Engine, heartbeat: EngineHeartbeat, now: float) -> None:
+        was_ready, was_fraction = engine.is_ready, engine.load_fraction
+        engine.heartbeat = heartbeat
+        if engine.is_ready and not was_ready:
+            engine.failed_starts, engine.error = 0, None
+            log.info("engine %s is ready: %s %s", engine.engine_id, heartbeat.device, heartbeat.precision)
+            self._dispatch_waiting(engine.entry.name, now)
+        elif engine.load_fraction != was_fraction:
+            self._publish_places(engine.entry.name)
+
+    def _take_event(self, engine: Engine, row: LeaseEvent, now: float) -> None:
+        generation = engine.leases.get(row.lease)
+        # The lease is the fence: an engine speaks only of what it was last given.
+        if generation is None or generation.generation_id != row.generation_id:
+            return
+        event = row.event
+        if isinstance(event, Started):
+            generation.prompt_tokens = event.prompt_tokens
+            self._publish_status(generation, event)
+            return
+        if isinstance(event, Delta):
+            if event.position != len(generation.token_ids):
+                log.error(
+                    "engine %s sent position %d, expected %d",
+                    engine.engine_id,
+                    event.position,
+                    len(generation.token_ids),
+                )
+                return
+            engine.last_token_at = now
+            generation.first_token_at = generation.first_token_at or now
+            self._publish(generation, event)
+            return
+        if isinstance(event, Finished):
+            engine.last_token_at = now
+            event = msgspec.structs.replace(event, timings=generation.timings(now))
+        self._end(generation, event, now)
+
+    def lose_engine(self, engine: Engine, now: float) -> None:
+        """The engine's process is gone: what ran on it goes on elsewhere, or waits for the next process."""
+        log.warning("engine %s is lost: %s", engine.engine_id, engine.error or "its process ended")
+        for generation in engine.vacate(now):
+            if not generation.is_probe:
+                self._requeue(generation, now)
+        self._dispatch_waiting(engine.entry.name, now)
+
+    def _requeue(self, generation: Generation, now: float) -> None:
+        generation.lost_engines += 1
+        if generation.lost_engines >= POISON_AFTER:
+            message = f"{generation.lost_engines} engines were lost under this generation."
+            self._end(generation, Failed("EngineLost", message), now)
+            return
+        generation.engine_id = generation.lease = None
+        self._line.put_back(generation)
+
+    # --- dispatch ----------------------------------------------------------------------------------
+
+    def _dispatch_waiting(self, model: str, now: float) -> None:
+        engines = self._roster.of_model(model)
+        if all(engine.is_hopeless(now) for engine in engines):
+            self._fail_waiting(model, engines, now)
+        while self._dispatch_next(model, engines, now):
+            pass
+        self._publish_places(model)
+
+    def _dispatch_next(self, model: str, engines: list[Engine], now: float) -> bool:
+        """Give the next generation to the engine with most room; False where nothing can be given."""
+        waiting = self._line.in_order(model)
+        if not waiting:
+            return False
+        generation = waiting[0]
+        # Suspects run one to an engine, so that the one that loses engines is found and fails alone.
+        able = [engine for engine in engines if engine.room > 0 and not (generation.is_suspect and engine.has_suspect)]
+        if not able:
+            return False
+        self._line.take(generation)
+        generation.dispatched_at = generation.dispatched_at or now
+        self._give(max(able, key=lambda engine: engine.room), generation)
+        return True
+
+    def _give(self, engine: Engine, generation: Generation) -> None:
+        lease = next(self._leases)
+        generation.engine_id, generation.lease = engine.engine_id, lease
+        engine.leases[lease] = generation
+        dispatch = Dispatch(
+            generation_id=generation.generation_id,
+            lease=lease,
+            request=generation.submit.request,
+            token_ids=tuple(generation.token_ids),
+        )
+        self._send(engine.engine_id, dispatch)
+
+    def _fail_waiting(self, model: str, engines: list[Engine], now: float) -> None:
+        reason = next((engine.error for engine in engines if engine.error), "its engine does not start")
+        for generation in self._line.in_order(model):
+            self._line.remove(generation)
+            self._end(generation, Failed("ModelUnavailable", f"{model} cannot be loaded: {reason}"), now)
+
+    def _publish_places(self, model: str) -> None:
+        """Tell those that wait where they stand, where that has changed."""
+        waiting = self._line.in_order(model)
+        if not waiting:
+            return
+        engines = self._roster.of_model(model)
+        is_ready = any(engine.is_ready for engine in engines)
+        fraction = max((engine.load_fraction for engine in engines), default=0.0)
+        for place, generation in enumerate(waiting, start=1):
+            self._publish_status(generation, Queued(place) if is_ready else Loading(fraction))
+
+    # --- the life of a generation ------------------------------------------------------------------
+
+    def _abort(self, generation: Generation, cause: str, now: float) -> None:
+        if generation.is_ended:
+            return
+        if generation.lease is not None and generation.engine_id is not None:
+            self._send(generation.engine_id, AbortLease(generation.generation_id, generation.lease))
+        else:
+            self._line.remove(generation)
+        log.info("generation %s is aborted: %s", generation.generation_id, cause)
+        self._end(generation, Finished("abort", generation.usage(), generation.timings(now)), now)
+        self._dispatch_waiting(generation.submit.request.model, now)
+
+    def _abort_if_abandoned(self, generation: Generation, now: float) -> None:
+        left_at = generation.reader_left_at
+        if left_at is not None and now - left_at >= generation.submit.grace_seconds:
+            self._abort(generation, "reader left", now)
+
+    def _end(self, generation: Generation, event: Finished | Failed, now: float) -> None:
+        """The one place where a generation ends: its engine and its turn are free, its end is told and logged."""
+        if generation.lease is not None:
+            engine = self._roster.find(generation.engine_id or "")
+            if engine:
+                engine.leases.pop(generation.lease, None)
+            if not generation.is_probe:
+                self._line.release(generation)
+        generation.engine_id = generation.lease = None
+        generation.ended_at = now
+        if generation.is_probe:
+            return
+        self._publish(generation, event)
+        self._ended.append(generation)
+        timings = generation.timings(now)
+        log.info(
+            "generation %s ended: %s model=%s prompt_tokens=%d completion_tokens=%d queue_time=%.3f "
+            "time_to_first_token=%.3f decode_time=%.3f",
+            generation.generation_id,
+            event.finish_reason if isinstance(event, Finished) else event.code,
+            generation.submit.request.model,
+            generation.prompt_tokens,
+            len(generation.token_ids),
+            timings.queue_time,
+            timings.time_to_first_token,
+            timings.decode_time,
+        )
+
+    def _publish(self, generation: Generation, event: Delta | Finished | Failed) -> None:
+        published = generation.append(event)
+        for reader in generation.readers:
+            self._reply(reader, published)
+
+    def _publish_status(self, generation: Generation, event: GenerationEvent) -> None:
+        if event == generation.status:
+            return
+        generation.status = event
+        for reader in generation.readers:
+            self._reply(reader, Published(generation.generation_id, 0, event))
+
+    # --- time --------------------------------------------------------------------------------------
+
+    def pass_time(self, now: float) -> None:
+        """What happens by itself: called a few times a second."""
+        for reader, web_process in list(self._web_processes.items()):
+            if now - web_process.heard_at > WEB_LATE_SECONDS:
+                self.lose_web_process(reader, now)
+        for generation in list(self._generations.values()):
+            self._abort_if_abandoned(generation, now)
+        for engine in self._roster:
+            if engine.is_hanging(now):
+                engine.error = "it hangs"
+                self._processes.kill(engine)
+        while self._ended and (len(self._ended) > MOST_KEPT or now - (self._ended[0].ended_at or now) > KEPT_SECONDS):
+            del self._generations[self._ended.popleft().generation_id]
+
+    def is_wanted(self, engine: Engine) -> bool:
+        """Whether an engine should be on this post."""
+        return engine.entry.is_loaded_at_start or bool(self._line.in_order(engine.entry.name))
+
+    # --- state -------------------------------------------------------------------------------------
+
+    def _probe(self, now: float) -> None:
+        """Make every engine that has long been silent, and has nothing to do, produce one token."""
+        for engine in self._roster:
+            is_fresh = engine.last_token_at is not None and now - engine.last_token_at < FRESH_TOKEN_SECONDS
+            if is_fresh or not engine.is_ready or engine.leases:
+                continue
+            request = GenerationRequest(
+                model=engine.entry.name, context_window=engine.entry.context_window, max_tokens=1, seed=1, prompt="Hi"
+            )
+            submit = Submit(ask=0, generation_id="probe", owner="", client="", request=request, grace_seconds=0.0)
+            self._give(engine, Generation(submit, now, is_probe=True))
+
+    def _state(self, ask: int, now: float) -> PoolState:
+        return PoolState(
+            ask=ask,
+            epoch=self.epoch,
+            pid=os.getpid(),
+            parent_pid=os.getppid(),
+            engines=[engine.state(now) for engine in self._roster],
+            web_processes=[WebState(web.hello.pid, web.hello.parent_pid) for web in self._web_processes.values()],
+            waiting=self._line.counts(),
+            running=sum(len(engine.leases) for engine in self._roster),
+        )
+
+    # --- outbox ------------------------------------------------------------------------------------
+
+    def _reply(self, reader: ReaderId, message: PoolToWeb) -> None:
+        self.outbox.to_web[reader].append(message)
+
+    def _send(self, engine_id: str, message: PoolToEngine) -> None:
+        self.outbox.to_engines.append((engine_id, message))

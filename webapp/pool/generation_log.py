@@ -1,0 +1,77 @@
+"""One generation as the pool keeps it: its request, its events so far, its readers. Knows no sockets.
+
+The events are numbered 1, 2, 3, … and kept until the generation is forgotten, so that any reader can
+take up where it left off. Their number is bounded by the model's sequence length.
+"""
+
+from dataclasses import dataclass, field
+
+from webapp.wire.generation import Delta, Failed, Finished, GenerationEvent, Timings, Usage
+from webapp.wire.messages import Published, Submit
+
+# What identifies a web process to the pool: its ZeroMQ routing id.
+ReaderId = bytes
+
+
+@dataclass
+class Generation:
+    """A submitted generation, from its acceptance until it is forgotten. Times are monotonic seconds."""
+
+    submit: Submit
+    accepted_at: float
+    # The engine that serves it and the number of that dispatch; None while it waits and after its end.
+    engine_id: str | None = None
+    lease: int | None = None
+    # Engines lost under it since it last made a token.
+    lost_engines: int = 0
+    dispatched_at: float | None = None
+    # The numbered events; event id n is at index n - 1.
+    events: list[Delta | Finished | Failed] = field(default_factory=list)
+    # The last event that is not numbered: place in line, loading, started.
+    status: GenerationEvent | None = None
+    readers: set[ReaderId] = field(default_factory=set)
+    reader_left_at: float | None = None
+    ended_at: float | None = None
+    # Made by the pool itself, to see that an engine works; nobody reads it.
+    is_probe: bool = False
+    prompt_tokens: int = 0
+    token_ids: list[int] = field(default_factory=list)
+    first_token_at: float | None = None
+
+    @property
+    def generation_id(self) -> str:
+        return self.submit.generation_id
+
+    @property
+    def is_suspect(self) -> bool:
+        """An engine was lost under it and it has made no token since: it may be what loses engines."""
+        return self.lost_engines > 0
+
+    @property
+    def is_ended(self) -> bool:
+        return self.ended_at is not None
+
+    def append(self, event: Delta | Finished | Failed) -> Published:
+        """Number the event and keep it."""
+        self.events.append(event)
+        if isinstance(event, Delta):
+            self.token_ids.extend(event.token_ids)
+            self.lost_engines = 0
+        return Published(self.generation_id, len(self.events), event)
+
+    def timings(self, now: float) -> Timings:
+        """Its durations, where it ends now."""
+        first = self.first_token_at or now
+        return Timings((self.dispatched_at or now) - self.accepted_at, first - self.accepted_at, now - first)
+
+    def usage(self) -> Usage:
+        """The tokens so far."""
+        return Usage(self.prompt_tokens, len(self.token_ids))
+
+    def replay(self, after: int) -> list[Published]:
+        """What a reader who has seen the events up to `after` needs now: the present status first, then the rest."""
+        status = [Published(self.generation_id, 0, self.status)] if self.status and not self.is_ended else []
+        return status + [
+            Published(self.generation_id, event_id, event)
+            for event_id, event in enumerate(self.events[after:], start=after + 1)
+        ]

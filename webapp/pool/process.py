@@ -1,0 +1,172 @@
+"""The pool process: sockets, one poll loop, the clock. All decisions are the dispatcher's."""
+
+import logging
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TypeVar
+
+import msgspec
+import zmq
+
+from webapp.catalog import read_catalog
+from webapp.pool.dispatcher import Dispatcher
+from webapp.pool.engine_processes import EngineProcesses
+from webapp.pool.roster import Roster
+from webapp.pool.waiting_line import WaitingLine
+from webapp.processes import end_with_parent
+from webapp.settings import Settings
+from webapp.wire.codec import decode_engine_to_pool, decode_web_to_pool, encode
+from webapp.wire.messages import EngineStop
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# The longest wait of one turn, and so how late a timer can be.
+TURN_MILLISECONDS = 100
+TIMER_SECONDS = 0.25
+PING_SECONDS = 0.5
+# Most messages read from one socket in one turn, so that neither side starves the other.
+MOST_READ = 1000
+# Engines of an earlier pool have this long to say hello before new ones are started in their place.
+ADOPTION_SECONDS = 0.7
+# Messages that may wait for one peer; one that is further behind is dropped and attaches anew.
+HIGH_WATER_MARK = 10_000
+
+
+class Pool:
+    """The sockets and the loop around a dispatcher."""
+
+    def __init__(self, settings: Settings) -> None:
+        catalog = read_catalog(settings.models_file, has_stand_ins=settings.is_stand_in_allowed)
+        self._roster = Roster()
+        for entry in catalog.entries:
+            if entry.is_loaded_at_start and entry.is_installed:
+                self._roster.ensure(entry)
+        self._processes = EngineProcesses(self._roster)
+        line = WaitingLine(queue_length=settings.queue_length, client_limit=settings.client_limit)
+        self._dispatcher = Dispatcher(
+            catalog, self._roster, line, epoch=secrets.token_hex(8), processes=self._processes
+        )
+        self._context = zmq.Context()
+        self._web = self._bind(settings.web_address)
+        self._engines = self._bind(settings.engine_address)
+        self._has_to_stop = False
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; then stop the engines."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        started_at = time.monotonic()
+        next_timer = next_ping = started_at
+        while not self._has_to_stop:
+            self._read(self._poll())
+            now = time.monotonic()
+            if now >= next_timer:
+                next_timer = now + TIMER_SECONDS
+                self._dispatcher.pass_time(now)
+                if now - started_at > ADOPTION_SECONDS:
+                    self._start_engines(now)
+            if now >= next_ping:
+                next_ping = now + PING_SECONDS
+                self._ping_engines()
+            self._flush()
+        self._stop_engines()
+
+    def _stop(self, signal_number: int, frame: FrameType | None) -> None:
+        self._has_to_stop = True
+
+    def _bind(self, address: str) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.ROUTER)
+        # Without it a message to a peer that is gone or full is dropped in silence.
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+        socket.setsockopt(zmq.LINGER, 500)
+        socket.bind(address)
+        return socket
+
+    def _poll(self) -> dict[object, int]:
+        poller = zmq.Poller()
+        poller.register(self._web, zmq.POLLIN)
+        poller.register(self._engines, zmq.POLLIN)
+        for pidfd in self._processes.pidfds:
+            poller.register(pidfd, zmq.POLLIN)
+        return dict(poller.poll(TURN_MILLISECONDS))
+
+    def _read(self, ready: dict[object, int]) -> None:
+        now = time.monotonic()
+        # Engines first: what a lost engine still said comes before its loss.
+        if self._engines in ready:
+            for engine_id, frame in _received(self._engines):
+                if (message := _decoded(decode_engine_to_pool, frame)) is not None:
+                    self._dispatcher.from_engine(engine_id.decode("ascii", "replace"), message, now)
+        if self._web in ready:
+            for reader, frame in _received(self._web):
+                if (message := _decoded(decode_web_to_pool, frame)) is not None:
+                    self._dispatcher.from_web(reader, message, now)
+        for pidfd in self._processes.pidfds:
+            if pidfd in ready and (engine := self._processes.take_ended(pidfd)):
+                self._dispatcher.lose_engine(engine, now)
+                self._start_engines(now)
+
+    def _start_engines(self, now: float) -> None:
+        for engine in self._roster:
+            if not engine.is_started and now >= engine.start_due_at and self._dispatcher.is_wanted(engine):
+                self._processes.start(engine, now)
+
+    def _ping_engines(self) -> None:
+        for engine in self._roster:
+            if engine.is_connected:
+                self._dispatcher.ping_engine(engine)
+
+    def _flush(self) -> None:
+        """Send what the turn has made: to each web process one message."""
+        outbox = self._dispatcher.outbox
+        for reader, messages in list(outbox.to_web.items()):
+            try:
+                self._web.send_multipart([reader, encode(messages)], zmq.NOBLOCK)
+            except zmq.ZMQError:
+                self._dispatcher.lose_web_process(reader, time.monotonic())
+        outbox.to_web.clear()
+        engine_messages, outbox.to_engines = outbox.to_engines, []
+        for engine_id, message in engine_messages:
+            try:
+                self._engines.send_multipart([engine_id.encode(), encode(message)], zmq.NOBLOCK)
+            except zmq.ZMQError as error:
+                # Its pidfd or its missing heartbeat will tell that it is lost.
+                log.warning("engine %s does not take messages: %s", engine_id, error)
+
+    def _stop_engines(self) -> None:
+        for engine in self._roster:
+            if engine.is_connected:
+                self._engines.send_multipart([engine.engine_id.encode(), encode(EngineStop())], zmq.NOBLOCK)
+            elif engine.is_started:
+                self._processes.kill(engine)
+        self._processes.wait_until_ended()
+        self._context.destroy()
+
+
+def _received(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
+    """The messages that wait, as pairs of peer and frame, at most MOST_READ."""
+    for _ in range(MOST_READ):
+        try:
+            yield socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+
+def _decoded(decode: Callable[[bytes], T], frame: bytes) -> T | None:
+    try:
+        return decode(frame)
+    except msgspec.MsgspecError as error:
+        log.error("a message cannot be read: %s", error)
+        return None
+
+
+def main(settings: Settings) -> None:
+    """The entry of `python -m webapp pool`."""
+    end_with_parent()
+    Pool(settings).run()

@@ -1,0 +1,141 @@
+"""The engines the pool has, would have and had: one post for each model and device. Knows no sockets.
+
+A post stays while engines come and go on it, so that restarts are counted and spaced out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from webapp.catalog import CatalogEntry
+from webapp.pool.generation_log import Generation
+from webapp.wire.messages import EngineHeartbeat, EngineState, EngineStateName
+
+# Pauses before the next start, in seconds, by the number of starts that failed in a row. The first is
+# short because most losses are a single kill; the last keeps a broken model from burning the machine.
+RESTART_PAUSES = (0.0, 0.5, 2.0, 5.0, 15.0, 30.0)
+# After this many failed starts in a row the generations that wait for the model fail too.
+HOPELESS_AFTER = 3
+# An engine whose heartbeat is this many seconds late hangs. While it loads, one import can hold the
+# interpreter for seconds, and the heartbeat with it.
+HEARTBEAT_LATE_SECONDS = 3.0
+HEARTBEAT_LATE_LOADING_SECONDS = 60.0
+# One turn of an engine's main loop never takes this long, unless the device hangs.
+LONGEST_TURN_SECONDS = 120.0
+
+
+@dataclass
+class Engine:
+    """One post and the engine process on it. Times are monotonic seconds."""
+
+    entry: CatalogEntry
+    engine_id: str = ""
+    pid: int = 0
+    is_started: bool = False
+    is_connected: bool = False
+    started_at: float = 0.0
+    heartbeat_at: float = 0.0
+    heartbeat: EngineHeartbeat | None = None
+    # What runs on it, by lease.
+    leases: dict[int, Generation] = field(default_factory=dict)
+    last_token_at: float | None = None
+    restarts: int = 0
+    failed_starts: int = 0
+    start_due_at: float = 0.0
+    error: str | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        return self.is_connected and self.heartbeat is not None and self.heartbeat.is_ready
+
+    @property
+    def room(self) -> int:
+        """Generations it can still take."""
+        return self.heartbeat.capacity - len(self.leases) if self.heartbeat and self.is_ready else 0
+
+    @property
+    def load_fraction(self) -> float:
+        return self.heartbeat.load_fraction if self.heartbeat else 0.0
+
+    @property
+    def has_suspect(self) -> bool:
+        """It runs a generation under which an engine was lost, and which has made no token since."""
+        return any(generation.is_suspect for generation in self.leases.values())
+
+    @property
+    def state_name(self) -> EngineStateName:
+        if not self.is_started:
+            return "lost"
+        if not self.is_connected:
+            return "starting"
+        if not self.is_ready:
+            return "loading"
+        return "busy" if self.leases else "idle"
+
+    def is_hopeless(self, now: float) -> bool:
+        """It failed to start again and again, and the next try is not yet due."""
+        return self.failed_starts >= HOPELESS_AFTER and not self.is_started and now < self.start_due_at
+
+    def is_hanging(self, now: float) -> bool:
+        """Its process lives and says nothing, or has sat in one turn for too long."""
+        if not self.is_started:
+            return False
+        late = HEARTBEAT_LATE_SECONDS if self.is_ready else HEARTBEAT_LATE_LOADING_SECONDS
+        is_stuck = self.is_ready and self.heartbeat is not None and self.heartbeat.turn_age > LONGEST_TURN_SECONDS
+        return is_stuck or now - max(self.heartbeat_at, self.started_at) > late
+
+    def started(self, engine_id: str, pid: int, now: float) -> None:
+        """A process has taken the post."""
+        self.engine_id, self.pid, self.is_started, self.started_at = engine_id, pid, True, now
+
+    def vacate(self, now: float) -> list[Generation]:
+        """Its process is gone: what ran on it. Sets when the next one may start."""
+        was_ready = self.is_ready
+        lost = list(self.leases.values())
+        self.failed_starts = 0 if was_ready else self.failed_starts + 1
+        pause = RESTART_PAUSES[min(self.failed_starts, len(RESTART_PAUSES) - 1)]
+        self.start_due_at = now + pause
+        self.restarts += 1
+        self.leases.clear()
+        self.is_started = self.is_connected = False
+        self.heartbeat, self.last_token_at = None, None
+        return lost
+
+    def state(self, now: float) -> EngineState:
+        """What /pool.json shows."""
+        beat = self.heartbeat
+        return EngineState(
+            engine_id=self.engine_id,
+            pid=self.pid,
+            model=self.entry.name,
+            device=beat.device if beat else "",
+            precision=beat.precision if beat else self.entry.precision,
+            state=self.state_name,
+            load_fraction=self.load_fraction,
+            memory_bytes=beat.memory_bytes if beat else 0,
+            capacity=beat.capacity if beat else self.entry.slots,
+            running=len(self.leases),
+            restarts=self.restarts,
+            seconds_since_token=None if self.last_token_at is None else now - self.last_token_at,
+            error=self.error,
+        )
+
+
+class Roster:
+    """All posts, by model."""
+
+    def __init__(self) -> None:
+        self._posts: dict[str, list[Engine]] = {}
+
+    def __iter__(self) -> Iterator[Engine]:
+        return (engine for posts in self._posts.values() for engine in posts)
+
+    def ensure(self, entry: CatalogEntry) -> list[Engine]:
+        """The posts of this model, made at first use."""
+        return self._posts.setdefault(entry.name, [Engine(entry) for _ in range(entry.engines)])
+
+    def of_model(self, model: str) -> list[Engine]:
+        return self._posts.get(model, [])
+
+    def find(self, engine_id: str) -> Engine | None:
+        """The post this engine is on; None for an engine that was given up."""
+        return next((engine for engine in self if engine.is_started and engine.engine_id == engine_id), None)

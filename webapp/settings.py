@@ -1,0 +1,145 @@
+"""Settings from the environment, read once and typed. A wrong value stops the start with a sentence that names it.
+
+Knows names, types and bounds; docs/settings.md says what each is for.
+"""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+PROJECT_FOLDER = Path(__file__).resolve().parent.parent
+# Linux refuses a Unix socket path longer than this (sun_path, without its final NUL).
+LONGEST_SOCKET_PATH = 107
+
+
+class SettingInvalid(Exception):
+    """A setting has a value that cannot be used."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"The setting {name} {reason}.")
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Every setting, with its default. Durations in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    data_dir: Path
+    cache_dir: Path
+    run_dir: Path
+    models_file: Path
+    web_processes: int = 2
+    device: str = "auto"
+    is_stand_in_allowed: bool = True
+    api_token: str | None = None
+    operator_token: str | None = None
+    queue_length: int = 64
+    client_limit: int = 32
+    grace_seconds: float = 15.0
+    log_level: str = "info"
+
+    @property
+    def database_url(self) -> str:
+        return f"sqlite:///{self.data_dir / 'jeton.sqlite3'}"
+
+    @property
+    def web_address(self) -> str:
+        """Where web processes reach the pool."""
+        return f"ipc://{self.run_dir / 'web.sock'}"
+
+    @property
+    def engine_address(self) -> str:
+        """Where engines reach the pool."""
+        return f"ipc://{self.run_dir / 'engine.sock'}"
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in `environ`. Raises SettingInvalid. Creates no folder."""
+    data_dir = _path(environ, "JETON_DATA_DIR", PROJECT_FOLDER / ".jeton")
+    cache_home = Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return Settings(
+        host=environ.get("HOST") or "127.0.0.1",
+        port=_integer(environ, "PORT", 8000, least=1, most=65535),
+        data_dir=data_dir,
+        cache_dir=_path(environ, "JETON_CACHE_DIR", cache_home / "jeton"),
+        run_dir=_run_dir(data_dir),
+        models_file=_path(environ, "JETON_MODELS_FILE", PROJECT_FOLDER / "models.toml"),
+        web_processes=_integer(environ, "JETON_WEB_PROCESSES", 2, least=1, most=64),
+        device=_device(environ),
+        is_stand_in_allowed=_switch(environ, "STAND_IN", is_on_by_default=True),
+        api_token=_secret(environ, "JETON_API_TOKEN"),
+        operator_token=_secret(environ, "JETON_OPERATOR_TOKEN"),
+        queue_length=_integer(environ, "JETON_QUEUE_LENGTH", 64, least=0, most=100_000),
+        client_limit=_integer(environ, "JETON_CLIENT_LIMIT", 32, least=1, most=100_000),
+        grace_seconds=_integer(environ, "JETON_GRACE_SECONDS", 15, least=0, most=3600),
+        log_level=_choice(environ, "JETON_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
+    )
+
+
+def make_folders(settings: Settings) -> None:
+    """Create the data, socket and cache folders; the first two are for this user only. Raises SettingInvalid."""
+    for name, folder, mode in (
+        ("JETON_DATA_DIR", settings.data_dir, 0o700),
+        ("JETON_DATA_DIR", settings.run_dir, 0o700),
+        ("JETON_CACHE_DIR", settings.cache_dir, 0o755),
+    ):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if folder.stat().st_uid != os.getuid():
+                raise SettingInvalid(name, f"names a folder of another user: {folder}")
+            if mode == 0o700:
+                folder.chmod(mode)
+        except OSError as error:
+            raise SettingInvalid(name, f"names a folder that cannot be made: {folder}: {error.strerror}") from error
+
+
+def _run_dir(data_dir: Path) -> Path:
+    run_dir = data_dir / "run"
+    if len(bytes(run_dir / "engine.sock")) <= LONGEST_SOCKET_PATH:
+        return run_dir
+    # One short folder for each data folder; make_folders refuses it where it belongs to somebody else.
+    digest = hashlib.sha256(bytes(data_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"jeton-{os.getuid()}-{digest}"
+
+
+def _path(environ: Mapping[str, str], name: str, default: Path) -> Path:
+    return Path(environ.get(name) or default).expanduser().absolute()
+
+
+def _integer(environ: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
+    text = environ.get(name) or str(default)
+    if not re.fullmatch(r"-?[0-9]{1,12}", text) or not least <= int(text) <= most:
+        raise SettingInvalid(name, f"must be a whole number from {least} to {most}, not {text!r}")
+    return int(text)
+
+
+def _choice(environ: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:
+    text = (environ.get(name) or default).lower()
+    if text not in choices:
+        raise SettingInvalid(name, f"must be one of {', '.join(choices)}, not {text!r}")
+    return text
+
+
+def _switch(environ: Mapping[str, str], name: str, *, is_on_by_default: bool) -> bool:
+    return _choice(environ, name, "on" if is_on_by_default else "off", ("on", "off")) == "on"
+
+
+def _secret(environ: Mapping[str, str], name: str) -> str | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    if len(text) < 8 or not re.fullmatch(r"[!-~]+", text):
+        raise SettingInvalid(name, "must have at least 8 characters, none of them a space or outside ASCII")
+    return text
+
+
+def _device(environ: Mapping[str, str]) -> str:
+    text = environ.get("JETON_DEVICE") or "auto"
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?", text):
+        raise SettingInvalid("JETON_DEVICE", f"must be auto, cpu, cuda or cuda:N, not {text!r}")
+    return text

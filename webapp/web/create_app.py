@@ -1,0 +1,111 @@
+"""The web process's assembly: settings, catalogue, pool client and database become one Flask app."""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from flask import Flask, Response, render_template, request
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from werkzeug.exceptions import HTTPException
+
+from webapp.catalog import read_catalog
+from webapp.settings import PROJECT_FOLDER, Settings, make_folders, read_settings
+from webapp.web import cli, playground, status
+from webapp.web.api import workers_ai
+from webapp.web.auth import ApiTokens
+from webapp.web.database import Database
+from webapp.web.errors import RequestError
+from webapp.web.generations import Generations
+from webapp.web.pool_client import PoolClient
+
+# The longest prompts the catalogue allows are a few ten thousand characters; this leaves room for escapes.
+LARGEST_BODY_BYTES = 512 * 1024
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+}
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The app for these settings, or for those of the environment. Opens no socket and no database yet."""
+    settings = settings or read_settings()
+    make_folders(settings)
+    app = Flask(
+        "webapp", template_folder=str(PROJECT_FOLDER / "templates"), static_folder=str(PROJECT_FOLDER / "static")
+    )
+    app.config.update(
+        SECRET_KEY=_secret_key(settings.data_dir / "secret-key"),
+        MAX_CONTENT_LENGTH=LARGEST_BODY_BYTES,
+        # Werkzeug's own limit for one field of a form, which is smaller.
+        MAX_FORM_MEMORY_SIZE=LARGEST_BODY_BYTES,
+        SESSION_COOKIE_NAME="jeton_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        # A page left open over night still works.
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    catalog = read_catalog(settings.models_file, has_stand_ins=settings.is_stand_in_allowed)
+    database = Database(settings.database_url)
+    tokens = ApiTokens(database, known_token=settings.api_token, operator_token=settings.operator_token)
+    pool = PoolClient(settings.web_address)
+    generations = Generations(catalog, pool)
+
+    csrf = CSRFProtect(app)
+    workers_ai_routes = workers_ai.blueprint(generations, tokens)
+    # A bearer token is never sent by a browser on its own.
+    csrf.exempt(workers_ai_routes)
+    app.register_blueprint(workers_ai_routes)
+    app.register_blueprint(status.blueprint(pool, tokens, catalog))
+    app.register_blueprint(playground.blueprint(catalog, pool, generations, grace_seconds=settings.grace_seconds))
+    app.register_error_handler(RequestError, _request_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.after_request(_add_security_headers)
+    cli.add_commands(app, database=database, database_lock=settings.data_dir / "database.lock", tokens=tokens)
+    return app
+
+
+def _request_error(error: RequestError) -> Response | tuple[Response, int]:
+    response = Response(error.message, status=error.status, content_type="text/plain; charset=utf-8")
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    """A path, method or form that no route takes, in the shape of where it came from."""
+    if request.path.startswith("/client/v4/"):
+        return workers_ai.route_error_response(error)
+    code = "CsrfTokenInvalid" if isinstance(error, CSRFError) else (error.name.title().replace(" ", ""))
+    described = {"code": code, "message": error.description, "field": None, "retry_after": None}
+    if "HX-Request" in request.headers:
+        return Response(render_template("_error.html", error=described), status=error.code)
+    return Response(render_template("error.html", error=described, status=error.code), status=error.code)
+
+
+def _add_security_headers(response: Response) -> Response:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _secret_key(path: Path) -> bytes:
+    """The key that signs cookies, made at the first start; several web processes may start at once."""
+    if not path.exists():
+        own = path.with_suffix(f".{os.getpid()}")
+        descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+        # A link is made whole or not at all, and fails where another process was first.
+        with suppress(FileExistsError):
+            os.link(own, path)
+        own.unlink()
+    return path.read_bytes()

@@ -1,0 +1,131 @@
+"""What can go wrong with a request, as one tree. Each error has a code, a status and a sentence for its reader.
+
+    RequestError
+    ├── InvalidFields            400  one or more fields cannot be used
+    ├── BodyMissing              400
+    ├── BodyTooLarge             413
+    ├── ApiTokenMissing          401
+    ├── ApiTokenInvalid          401
+    ├── ModelNotFound            404
+    ├── ModelNotInstalled        503
+    ├── ModelUnavailable         503  its engine does not start
+    ├── FeatureUnsupported       400  asked for what this model or server does not do
+    ├── ContextWindowExceeded    413
+    ├── ClientLimitReached       429
+    ├── PoolOverloaded           503
+    ├── PoolUnavailable          503  the pool does not answer
+    ├── GenerationNotFound       404
+    ├── ReaderLeft               499  nobody is there to be told
+    └── GenerationFailed         500  an engine failed it, with the engine's own code
+
+A dialect gives each its own status and number where its API has one.
+"""
+
+from typing import ClassVar
+
+
+class RequestError(Exception):
+    """A request cannot be answered. `retry_after` is in whole seconds."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+    @property
+    def code(self) -> str:
+        return type(self).__name__
+
+
+class InvalidFields(RequestError):
+    """`fields` maps the name of each bad field to what is wrong with it."""
+
+    status = 400
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {reason}" for name, reason in fields.items()))
+        self.fields = fields
+
+
+class BodyMissing(RequestError):
+    status = 400
+
+
+class BodyTooLarge(RequestError):
+    status = 413
+
+
+class ApiTokenMissing(RequestError):
+    status = 401
+
+
+class ApiTokenInvalid(RequestError):
+    status = 401
+
+
+class ModelNotFound(RequestError):
+    status = 404
+
+
+class ModelNotInstalled(RequestError):
+    status = 503
+
+
+class ModelUnavailable(RequestError):
+    status = 503
+
+
+class FeatureUnsupported(RequestError):
+    status = 400
+
+
+class ContextWindowExceeded(RequestError):
+    status = 413
+
+
+class ClientLimitReached(RequestError):
+    status = 429
+
+
+class PoolOverloaded(RequestError):
+    status = 503
+
+
+class PoolUnavailable(RequestError):
+    status = 503
+
+
+class GenerationNotFound(RequestError):
+    status = 404
+
+
+class ReaderLeft(RequestError):
+    status = 499
+
+
+class GenerationFailed(RequestError):
+    """`failure` is the code of the Failed event."""
+
+    status = 500
+
+    def __init__(self, failure: str, message: str) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+    @property
+    def code(self) -> str:
+        return self.failure
+
+
+_FROM_THE_WIRE: dict[str, type[RequestError]] = {
+    error.__name__: error
+    for error in (ModelNotFound, ModelUnavailable, ContextWindowExceeded, ClientLimitReached, PoolOverloaded)
+}
+
+
+def error_from_wire(code: str, message: str, retry_after: int | None = None) -> RequestError:
+    """The error for a code of a Refused message or a Failed event."""
+    known = _FROM_THE_WIRE.get(code)
+    return known(message, retry_after=retry_after) if known else GenerationFailed(code, message)

@@ -1,0 +1,106 @@
+"""From typed fields to a running generation: what every dialect and the playground share. Knows no URL and no shape."""
+
+import uuid
+
+from webapp.catalog import Catalog, CatalogEntry
+from webapp.web.errors import RequestError, error_from_wire
+from webapp.web.pool_client import PoolClient, Subscription
+from webapp.web.request_fields import GenerationFields, find_model, to_request
+from webapp.web.sse import KEEP_ALIVE_SECONDS, Item, watch_reader
+from webapp.wire.generation import Delta, Failed, Finished, Loading, Queued
+from webapp.wire.messages import Gone, Submit
+
+
+class WholeAnswer:
+    """The fold of a generation's events: its text, and how it ended."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self.finished: Finished | None = None
+        self.error: RequestError | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    def add(self, item: Item) -> None:
+        """Take the next event."""
+        if isinstance(item, Gone):
+            self.error = error_from_wire("GenerationLost", "The pool has lost this generation.")
+            return
+        match item.event:
+            case Delta(text=text):
+                self._texts.append(text)
+            case Finished() as finished:
+                self.finished = finished
+            case Failed(code=code, message=message):
+                self.error = error_from_wire(code, message)
+            case _:
+                pass
+
+
+class Generations:
+    """Starts generations for the views."""
+
+    def __init__(self, catalog: Catalog, pool: PoolClient) -> None:
+        self._catalog = catalog
+        self._pool = pool
+
+    def prepare(
+        self, fields: GenerationFields, model: str, *, owner: str, client: str, grace_seconds: float
+    ) -> tuple[Submit, CatalogEntry, CatalogEntry]:
+        """What to submit, the entry that was asked for and the one that answers. Raises RequestError."""
+        entry, serving = find_model(self._catalog, model)
+        submit = Submit(
+            ask=self._pool.next_ask(),
+            generation_id=uuid.uuid4().hex,
+            owner=owner,
+            client=client,
+            request=to_request(fields, entry, serving),
+            grace_seconds=grace_seconds,
+            attach=grace_seconds == 0,
+            reject_if_busy=bool(fields.options and fields.options.reject_if_busy),
+        )
+        return submit, entry, serving
+
+    def start(self, submit: Submit) -> tuple[Subscription, list[Item]]:
+        """A subscription whose generation an engine has taken, and the items read on the way.
+
+        Raises RequestError where it is refused, or fails before its first text: then no status line has been sent.
+        """
+        subscription = self._pool.generate(submit)
+        try:
+            watch_reader(subscription)
+            return subscription, _read_until_started(subscription)
+        except BaseException:
+            subscription.close()
+            raise
+
+    def answer(self, submit: Submit) -> WholeAnswer:
+        """The whole answer. Raises RequestError, also where it fails half-way."""
+        answer = WholeAnswer()
+        subscription, items = self.start(submit)
+        with subscription:
+            while True:
+                for item in items:
+                    answer.add(item)
+                if answer.error:
+                    raise answer.error
+                if answer.finished:
+                    return answer
+                items = subscription.take(KEEP_ALIVE_SECONDS)
+
+
+def _read_until_started(subscription: Subscription) -> list[Item]:
+    while True:
+        items = subscription.take(KEEP_ALIVE_SECONDS)
+        started: list[Item] = []
+        for item in items:
+            if isinstance(item, Gone):
+                raise error_from_wire("GenerationLost", "The pool has lost this generation.")
+            if isinstance(item.event, Failed):
+                raise error_from_wire(item.event.code, item.event.message)
+            if not isinstance(item.event, Queued | Loading):
+                started.append(item)
+        if started:
+            return started

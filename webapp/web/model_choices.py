@@ -1,0 +1,70 @@
+"""The catalogue as the model picker shows it: what is loaded, what could be, what is missing. Knows no HTML."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from webapp.catalog import Catalog, CatalogEntry, ModelNotInstalled
+from webapp.wire.messages import EngineState, PoolState
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model as the picker shows it."""
+
+    name: str
+    title: str
+    description: str
+    precision: str
+    context_window: int
+    sequence_length: int
+    state: Literal["loaded", "loading", "cold", "not_installed"]
+    load_percent: int | None
+    # The command that installs its weights.
+    install: str
+    # The model that answers in its place, where its own weights are missing.
+    stand_in_title: str | None
+    device: str | None
+    is_selectable: bool
+
+
+def model_choices(catalog: Catalog, state: PoolState | None) -> list[ModelChoice]:
+    """All models of the catalogue, with what the pool says of their engines; None where the pool is away."""
+    engines = {engine.model: engine for engine in state.engines} if state else {}
+    return [_choice(entry, catalog, engines) for entry in catalog.entries]
+
+
+def default_model(catalog: Catalog) -> str:
+    """The name of the model that a new page selects: the first that is loaded at the start."""
+    loaded = [entry for entry in catalog.entries if entry.is_loaded_at_start and entry.is_installed]
+    return (loaded or catalog.entries)[0].name
+
+
+def _choice(entry: CatalogEntry, catalog: Catalog, engines: dict[str, EngineState]) -> ModelChoice:
+    try:
+        serving = catalog.serving(entry)
+    except ModelNotInstalled:
+        serving = None
+    engine = engines.get(entry.name)
+    is_loading = engine is not None and engine.state in ("starting", "loading")
+    return ModelChoice(
+        name=entry.name,
+        title=entry.title,
+        description=entry.description,
+        precision=engine.precision if engine else entry.precision,
+        context_window=entry.context_window,
+        sequence_length=entry.sequence_length,
+        state=_state(entry, engine),
+        load_percent=round(100 * engine.load_fraction) if engine and is_loading else None,
+        install=entry.install,
+        stand_in_title=serving.title if serving and serving is not entry else None,
+        device=engine.device if engine and engine.device else None,
+        is_selectable=serving is not None,
+    )
+
+
+def _state(entry: CatalogEntry, engine: EngineState | None) -> Literal["loaded", "loading", "cold", "not_installed"]:
+    if not entry.is_installed:
+        return "not_installed"
+    if engine is None or engine.state == "lost":
+        return "cold"
+    return "loading" if engine.state in ("starting", "loading") else "loaded"

@@ -1,0 +1,316 @@
+"""A web process's line to the pool: submit, attach, abort, ask. Knows messages, nothing of HTTP.
+
+One greenlet reads for the whole process and hands events to the readers of each generation. Reading drains
+the socket before it yields: yielding after each message makes every reader late at a few hundred streams.
+"""
+
+import contextlib
+import itertools
+import logging
+import os
+from collections import defaultdict, deque
+from types import TracebackType
+from typing import Self
+
+import gevent
+import zmq.green as zmq
+from gevent.event import AsyncResult, Event
+from zmq import Socket as ZmqSocket
+
+from webapp.web.errors import GenerationNotFound, PoolUnavailable, ReaderLeft, error_from_wire
+from webapp.wire.codec import decode_pool_to_web, encode
+from webapp.wire.messages import (
+    Abort,
+    Accepted,
+    Answer,
+    AskState,
+    Attach,
+    Detach,
+    Ended,
+    Gone,
+    PoolHello,
+    PoolState,
+    PoolToWeb,
+    Published,
+    Refused,
+    Submit,
+    WebHello,
+    WebToPool,
+)
+
+log = logging.getLogger(__name__)
+
+HELLO_SECONDS = 0.5
+# How long a question waits for the pool's answer.
+ANSWER_SECONDS = 2.0
+# Messages read before the other greenlets have their turn.
+MOST_READ = 64
+# Events that may wait for one slow reader; past that they are dropped here and asked for again when it reads.
+MOST_WAITING = 2048
+
+
+class Subscription:
+    """One reader's view of one generation: the events after `after`, in order, without gap or repeat.
+
+    It takes nothing until the pool has accepted its question, so that nobody reads a generation of another owner.
+    """
+
+    def __init__(self, client: "PoolClient", generation_id: str, owner: str, *, after: int = 0) -> None:
+        self.generation_id = generation_id
+        self.is_accepted = False
+        self._client = client
+        self._owner = owner
+        self._waiting: deque[Published | Gone] = deque()
+        self._has_news = Event()
+        self._taken_id = after
+        self._queued_id = after
+        self._is_behind = False
+        self._is_closed = False
+        self._has_reader_left = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def take(self, timeout: float) -> list[Published | Gone]:
+        """All that waits, or what comes within `timeout` seconds; empty where nothing does. Raises ReaderLeft."""
+        if self._is_behind:
+            self._catch_up()
+        if not self._waiting and not self._has_reader_left:
+            self._has_news.wait(timeout)
+        self._has_news.clear()
+        if self._has_reader_left:
+            raise ReaderLeft("The reader has closed the connection.")
+        taken = list(self._waiting)
+        self._waiting.clear()
+        self._taken_id = self._queued_id
+        return taken
+
+    def put(self, message: Published | Gone) -> None:
+        """Take what the pool says; called by the client's reading greenlet."""
+        if isinstance(message, Published) and not self._has_use_for(message.event_id):
+            return
+        self._waiting.append(message)
+        self._has_news.set()
+
+    def question(self) -> Attach:
+        """Asks for everything after the last event that was queued here."""
+        return Attach(
+            ask=self._client.next_ask(), generation_id=self.generation_id, owner=self._owner, after=self._queued_id
+        )
+
+    def leave(self) -> None:
+        """The reader has gone: wakes `take`, which raises ReaderLeft."""
+        self._has_reader_left = True
+        self._has_news.set()
+
+    def close(self) -> None:
+        """Stop reading. Idempotent."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._client.forget(self)
+
+    def _has_use_for(self, event_id: int) -> bool:
+        if not self.is_accepted or self._is_behind:
+            return False
+        if event_id == 0:
+            return True
+        if event_id > self._queued_id + 1:
+            self._client.attach_anew(self)
+        if event_id != self._queued_id + 1:
+            return False
+        if len(self._waiting) >= MOST_WAITING:
+            self._is_behind = True
+            self._waiting.clear()
+            return False
+        self._queued_id = event_id
+        return True
+
+    def _catch_up(self) -> None:
+        self._is_behind = False
+        self._queued_id = self._taken_id
+        self._client.attach_anew(self)
+
+
+class PoolClient:
+    """The pool as a web process sees it. Opens its socket at first use, so that it is never shared by a fork."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._socket: ZmqSocket[bytes] | None = None
+        self._asks = itertools.count(1)
+        self._answers: dict[int, AsyncResult[Answer]] = {}
+        self._subscriptions: dict[str, list[Subscription]] = defaultdict(list)
+        # Subscriptions whose question is on its way.
+        self._subscribing: dict[int, Subscription] = {}
+        self._epoch = ""
+
+    def submit(self, submit: Submit) -> None:
+        """Have the pool accept a generation that nobody reads yet. Raises RequestError."""
+        _check_accepted(self._ask(submit))
+
+    def generate(self, submit: Submit) -> Subscription:
+        """Have the pool accept a generation, and read it from its first event. Raises RequestError."""
+        subscription = Subscription(self, submit.generation_id, submit.owner)
+        _check_accepted(self._subscribe(subscription, submit))
+        return subscription
+
+    def attach(self, generation_id: str, owner: str, *, after: int) -> Subscription | None:
+        """Read a generation from the event after `after`; None where its end was already seen.
+
+        Raises GenerationNotFound and PoolUnavailable. An event id that the generation never had gives a
+        subscription whose only message is Gone.
+        """
+        subscription = Subscription(self, generation_id, owner, after=after)
+        answer = self._subscribe(subscription, subscription.question())
+        if isinstance(answer, Ended):
+            return None
+        if isinstance(answer, Gone):
+            if not answer.is_known:
+                raise GenerationNotFound("No such generation.")
+            subscription.put(answer)
+        return subscription
+
+    def abort(self, generation_id: str, owner: str) -> None:
+        """Stop a generation. Idempotent. Raises GenerationNotFound, PoolUnavailable."""
+        answer = self._ask(Abort(ask=self.next_ask(), generation_id=generation_id, owner=owner))
+        if isinstance(answer, Gone):
+            raise GenerationNotFound("No such generation.")
+
+    def state(self, *, has_to_probe: bool = False) -> PoolState:
+        """The pool at this moment. Raises PoolUnavailable."""
+        answer = self._ask(AskState(ask=self.next_ask(), probe=has_to_probe))
+        assert isinstance(answer, PoolState)
+        return answer
+
+    def next_ask(self) -> int:
+        """A number for a question, never used before in this process."""
+        return next(self._asks)
+
+    def attach_anew(self, subscription: Subscription) -> None:
+        """Ask again for what a subscription has missed; the answer comes to it by itself."""
+        question = subscription.question()
+        self._subscribing[question.ask] = subscription
+        self._send(question)
+
+    def forget(self, subscription: Subscription) -> None:
+        """A reader has closed its subscription."""
+        readers = self._subscriptions.get(subscription.generation_id, [])
+        if subscription not in readers:
+            return
+        readers.remove(subscription)
+        if not readers:
+            del self._subscriptions[subscription.generation_id]
+            self._send(Detach(subscription.generation_id))
+
+    def _subscribe(self, subscription: Subscription, question: Submit | Attach) -> Answer:
+        self._subscribing[question.ask] = subscription
+        try:
+            answer = self._ask(question)
+        except PoolUnavailable:
+            # The pool may have taken the question all the same, and count a reader that is none.
+            self.forget(subscription)
+            with contextlib.suppress(PoolUnavailable):
+                self._send(Detach(subscription.generation_id))
+            raise
+        finally:
+            self._subscribing.pop(question.ask, None)
+        return answer
+
+    def _ask(self, question: Submit | Attach | Abort | AskState) -> Answer:
+        result: AsyncResult[Answer] = AsyncResult()
+        self._answers[question.ask] = result
+        try:
+            self._send(question)
+            answer = result.get(timeout=ANSWER_SECONDS)
+            assert answer is not None
+            return answer
+        except gevent.Timeout:
+            raise PoolUnavailable("The pool does not answer.", retry_after=1) from None
+        finally:
+            del self._answers[question.ask]
+
+    def _send(self, message: WebToPool) -> None:
+        try:
+            # Never waits: while the pool is away, messages wait in the socket, up to its high-water mark.
+            self._started().send(encode(message), zmq.NOBLOCK)
+        except zmq.Again:
+            raise PoolUnavailable("The pool does not answer.", retry_after=1) from None
+
+    # --- the greenlets -----------------------------------------------------------------------------
+
+    def _started(self) -> ZmqSocket[bytes]:
+        if self._socket is None:
+            self._socket = _connect(self._address)
+            gevent.spawn(self._say_hello)
+            gevent.spawn(self._read)
+        return self._socket
+
+    def _say_hello(self) -> None:
+        while True:
+            with contextlib.suppress(PoolUnavailable):
+                self._send(WebHello(os.getpid(), os.getppid()))
+            gevent.sleep(HELLO_SECONDS)
+
+    def _read(self) -> None:
+        socket = self._started()
+        while True:
+            frames = [socket.recv()]
+            with contextlib.suppress(zmq.Again):
+                while len(frames) < MOST_READ:
+                    frames.append(socket.recv(zmq.NOBLOCK))
+            for frame in frames:
+                for message in decode_pool_to_web(frame):
+                    self._take(message)
+            gevent.sleep(0)
+
+    def _take(self, message: PoolToWeb) -> None:
+        match message:
+            case Published():
+                for subscription in self._subscriptions.get(message.generation_id, ()):
+                    subscription.put(message)
+            case PoolHello():
+                self._take_epoch(message.epoch)
+            case _:
+                self._take_answer(message)
+
+    def _take_answer(self, answer: Answer) -> None:
+        subscription = self._subscribing.pop(answer.ask, None)
+        if subscription and isinstance(answer, Accepted):
+            # Before the events that follow the answer are read.
+            subscription.is_accepted = True
+            readers = self._subscriptions[subscription.generation_id]
+            if subscription not in readers:
+                readers.append(subscription)
+        result = self._answers.get(answer.ask)
+        if result:
+            result.set(answer)
+        elif subscription and isinstance(answer, Gone):
+            # It attached anew, and the pool has lost the generation.
+            subscription.put(answer)
+
+    def _take_epoch(self, epoch: str) -> None:
+        if self._epoch and epoch != self._epoch:
+            log.warning("the pool is a new one; readers attach anew")
+            for subscriptions in list(self._subscriptions.values()):
+                for subscription in subscriptions:
+                    self.attach_anew(subscription)
+        self._epoch = epoch
+
+
+def _connect(address: str) -> ZmqSocket[bytes]:
+    dealer = zmq.Context().socket(zmq.DEALER)
+    dealer.setsockopt(zmq.LINGER, 0)
+    dealer.setsockopt(zmq.RECONNECT_IVL, 50)
+    dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+    dealer.connect(address)
+    return dealer
+
+
+def _check_accepted(answer: Answer) -> None:
+    if isinstance(answer, Refused):
+        raise error_from_wire(answer.code, answer.message, answer.retry_after)

@@ -1,0 +1,118 @@
+"""Server-sent events: frames, the response that carries them, and noticing that its reader has left.
+
+The format: WHATWG HTML, section 9.2. Knows no dialect; data is always JSON or a fixed word, so no text can
+break out of its frame.
+"""
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import gevent
+import msgspec
+from flask import Response, request
+from gevent.socket import wait_read
+
+from webapp.web.errors import InvalidFields, ReaderLeft
+from webapp.web.pool_client import Subscription
+from webapp.wire.generation import Failed, Finished
+from webapp.wire.messages import Gone, Published
+
+log = logging.getLogger(__name__)
+
+# Silence longer than this looks dead to a reader, and to the proxies on the way.
+KEEP_ALIVE_SECONDS = 10.0
+KEEP_ALIVE = b": keep-alive\n\n"
+DONE = b"data: [DONE]\n\n"
+# A reader that takes nothing for this long is closed; a browser comes back with its last event id.
+SLOW_READER_SECONDS = 25.0
+# The kernel would buffer megabytes for a reader that reads nothing; this much is enough for one that does.
+SEND_BUFFER_BYTES = 64 * 1024
+# Far more than any generation has events, and few enough digits to read safely.
+LONGEST_EVENT_ID = 12
+
+Item = Published | Gone
+
+
+def data_frame(payload: object, *, event: str | None = None, event_id: int | None = None) -> bytes:
+    """One frame whose data is JSON on one line."""
+    lines = []
+    if event_id is not None:
+        lines.append(b"id: %d\n" % event_id)
+    if event is not None:
+        lines.append(b"event: %s\n" % event.encode())
+    return b"%bdata: %b\n\n" % (b"".join(lines), msgspec.json.encode(payload))
+
+
+def retry_frame(milliseconds: int) -> bytes:
+    """How long a browser waits before it reconnects."""
+    return b"retry: %d\n\n" % milliseconds
+
+
+def read_last_event_id() -> int:
+    """The event id after which the reader wants to go on: the header, else `?after=`, else 0. Raises InvalidFields.
+
+    The header comes first: a browser that reconnects sends it along with the address it began with.
+    """
+    text = request.headers.get("Last-Event-ID") or request.args.get("after") or "0"
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_EVENT_ID):
+        raise InvalidFields({"Last-Event-ID": "must be the id of an event, a whole number"})
+    return int(text)
+
+
+def stream(subscription: Subscription, write: Callable[[Item], bytes], *, opening: bytes = b"") -> Response:
+    """A response that writes every item of the subscription, to its end. What waits goes out as one chunk."""
+    response = Response(_chunks(subscription, write, opening), content_type="text/event-stream")
+    response.headers["Cache-Control"] = "no-cache, no-transform"
+    response.headers["X-Accel-Buffering"] = "no"
+    # Also where the generator was never started, as for HEAD.
+    response.call_on_close(subscription.close)
+    _limit_slow_reader()
+    return response
+
+
+def is_end(item: Item) -> bool:
+    """Whether nothing follows."""
+    return isinstance(item, Gone) or isinstance(item.event, Finished | Failed)
+
+
+def watch_reader(subscription: Subscription) -> None:
+    """Wake the subscription with ReaderLeft as soon as the client closes its connection.
+
+    Without it only the next failing write tells. Call it when the request's body has been read.
+    """
+    connection = request.environ.get("gunicorn.socket")
+    if connection is not None:
+        gevent.spawn(_watch, connection, subscription)
+
+
+def _chunks(subscription: Subscription, write: Callable[[Item], bytes], opening: bytes) -> Iterator[bytes]:
+    if opening:
+        yield opening
+    with suppress(ReaderLeft):
+        while True:
+            items = subscription.take(KEEP_ALIVE_SECONDS)
+            yield b"".join(map(write, items)) if items else KEEP_ALIVE
+            if items and is_end(items[-1]):
+                return
+
+
+def _watch(connection: socket.socket, subscription: Subscription) -> None:
+    try:
+        wait_read(connection.fileno())
+        is_closed = not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return
+    except (OSError, ValueError):
+        is_closed = True
+    # Data is the start of a next request, which nobody may take away here.
+    if is_closed:
+        subscription.leave()
+
+
+def _limit_slow_reader() -> None:
+    connection = request.environ.get("gunicorn.socket")
+    if connection is not None:
+        connection.settimeout(SLOW_READER_SECONDS)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)

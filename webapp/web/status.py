@@ -1,0 +1,119 @@
+"""`/healthz`, `/readyz` and `/pool.json`: whether this web process lives, whether tokens come, who runs where."""
+
+import ipaddress
+import os
+import time
+
+import gevent
+import msgspec
+from flask import Blueprint, Request, Response, request
+
+from webapp.catalog import Catalog
+from webapp.web.auth import ApiTokens
+from webapp.web.errors import PoolUnavailable
+from webapp.web.pool_client import PoolClient
+from webapp.wire.messages import EngineState, PoolState
+
+# A token this old, in seconds, shows that an engine works; and how long a probe may take to bring one.
+FRESH_TOKEN_SECONDS = 10.0
+PROBE_SECONDS = 5.0
+
+
+def blueprint(pool: PoolClient, tokens: ApiTokens, catalog: Catalog) -> Blueprint:
+    """The routes for operators and load balancers."""
+    routes = Blueprint("status", __name__)
+    needed = {entry.name for entry in catalog.entries if entry.is_loaded_at_start and entry.is_installed}
+
+    @routes.get("/healthz")
+    def healthz() -> Response:
+        """This web process answers; it says nothing of the pool."""
+        return _json({"status": "ok"})
+
+    @routes.get("/readyz")
+    def readyz() -> Response:
+        """200 once every engine has lately made a real token; 503 with the reasons until then."""
+        try:
+            problems = _problems_after_probe(pool, needed)
+        except PoolUnavailable as error:
+            problems = [error.message]
+        return _json({"status": "not ready", "reasons": problems}, 503) if problems else _json({"status": "ready"})
+
+    @routes.get("/pool.json")
+    def pool_json() -> Response:
+        """Every process with its role and state; process ids only for callers on this machine and operators."""
+        has_pids = _is_local(request) or tokens.is_operator(request)
+        try:
+            state = pool.state()
+        except PoolUnavailable as error:
+            return _json({"error": {"code": error.code, "message": error.message}}, 503)
+        return _json(_describe(state, has_pids=has_pids))
+
+    return routes
+
+
+def _problems_after_probe(pool: PoolClient, needed: set[str]) -> list[str]:
+    deadline = time.monotonic() + PROBE_SECONDS
+    state = pool.state(has_to_probe=True)
+    while (problems := _problems(state, needed)) and time.monotonic() < deadline:
+        if not any(engine.state in ("idle", "busy") for engine in state.engines):
+            break
+        gevent.sleep(0.05)
+        state = pool.state(has_to_probe=True)
+    return problems
+
+
+def _problems(state: PoolState, needed: set[str]) -> list[str]:
+    relevant = [engine for engine in state.engines if engine.model in needed or engine.state in ("idle", "busy")]
+    missing = needed - {engine.model for engine in relevant}
+    return [f"{model}: no engine" for model in sorted(missing)] + [
+        f"{engine.model}: {_problem(engine)}" for engine in relevant if not _has_fresh_token(engine)
+    ]
+
+
+def _has_fresh_token(engine: EngineState) -> bool:
+    return engine.seconds_since_token is not None and engine.seconds_since_token < FRESH_TOKEN_SECONDS
+
+
+def _problem(engine: EngineState) -> str:
+    if engine.state in ("idle", "busy"):
+        return "no token within a few seconds"
+    loaded = f", {engine.load_fraction:.0%} loaded" if engine.state == "loading" else ""
+    return engine.state + loaded + (f": {engine.error}" if engine.error else "")
+
+
+def _describe(state: PoolState, *, has_pids: bool) -> dict[str, object]:
+    processes = _processes(state)
+    if not has_pids:
+        processes = [{name: value for name, value in process.items() if name != "pid"} for process in processes]
+    return {
+        "epoch": state.epoch,
+        "answered_by": os.getpid() if has_pids else None,
+        "running": state.running,
+        "waiting": state.waiting,
+        "processes": processes,
+    }
+
+
+def _processes(state: PoolState) -> list[dict[str, object]]:
+    gunicorns = sorted({web.parent_pid for web in state.web_processes})
+    alone = [("supervisor", state.parent_pid), ("pool", state.pid), *(("gunicorn", pid) for pid in gunicorns)]
+    alone += [("web", web.pid) for web in state.web_processes]
+    engines: list[dict[str, object]] = [{"role": "engine"} | msgspec.structs.asdict(engine) for engine in state.engines]
+    others: list[dict[str, object]] = [{"role": role, "pid": pid, "state": "running"} for role, pid in alone]
+    return others + engines
+
+
+def _is_local(request: Request) -> bool:
+    """The caller is on this machine, and no proxy stands between: behind one, everybody's address is the proxy's."""
+    if any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")):
+        return False
+    try:
+        return ipaddress.ip_address(request.remote_addr or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _json(payload: object, status: int = 200) -> Response:
+    response = Response(msgspec.json.encode(payload), status=status, content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
