@@ -1,6 +1,6 @@
 # make run: set up everything and start. make test: set up everything and check everything.
 .DEFAULT_GOAL := help
-.PHONY: help run setup prepare test check pytest browser bench clean
+.PHONY: help run setup test check pytest browser bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,7 +16,6 @@ help:
 	@echo "make bench  measure this machine; results go to benchmarks/results/"
 
 run: $(RUN_STAMP)
-	@$(BIN)/python -m webapp prepare
 	@exec $(BIN)/python -m webapp serve
 
 setup: $(RUN_STAMP)
@@ -47,7 +46,6 @@ check: $(DEV_STAMP)
 	$(BIN)/pyright
 
 pytest: $(DEV_STAMP) browser
-	$(BIN)/python -m webapp prepare
 	$(BIN)/python -m pytest
 
 # Debian's Chromium, where this user may install it; the tests say loudly what they leave out without it.

@@ -19,7 +19,8 @@ graceful_timeout = 8
 # The pure parser refuses what a smuggler needs: two lengths, folded headers, stray bytes.
 http_parser = "python"
 preload_app = False
-loglevel = settings.log_level
+# Its own start and stop lines are for those who debug; warnings are for all.
+loglevel = "debug" if settings.log_level == "debug" else "warning"
 control_socket_disable = True
 # Request lines could hold what a user typed; the pool logs each generation by its numbers.
 accesslog = None

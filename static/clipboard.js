@@ -1,4 +1,4 @@
-// Copies text and says on the button that it did.
+// Copies text and says that it did, on the button and to screen readers.
 
 const SAID_FOR_MILLISECONDS = 1500;
 
@@ -12,6 +12,7 @@ export async function copyText(text, button) {
     outcome = copyBySelection(text) ? "copied" : "refused";
   }
   button.dataset.outcome = outcome;
+  document.getElementById("announcer").textContent = outcome === "copied" ? "Copied." : "Copying is not allowed here.";
   setTimeout(() => delete button.dataset.outcome, SAID_FOR_MILLISECONDS);
 }
 

@@ -169,6 +169,7 @@ export class Composer {
     forgetAll();
     document.getElementById("welcome").hidden = false;
     document.getElementById("context").hidden = true;
+    document.getElementById("jump").hidden = true;
     this.refresh();
     prompt.focus();
   }

@@ -6,12 +6,15 @@ const AT_END_PIXELS = 24;
 
 export class Follow {
   #scroller;
+  #content;
   #jump;
   #isFollowing = true;
   #lastTop = 0;
 
-  constructor(scroller, jump) {
+  /** `content` is what grows in `scroller`; while it is empty nothing is followed. */
+  constructor({ scroller, content, jump }) {
     this.#scroller = scroller;
+    this.#content = content;
     this.#jump = jump;
     scroller.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     jump.addEventListener("click", () => this.start());
@@ -31,7 +34,7 @@ export class Follow {
 
   /** To be called after the content changed. */
   grown() {
-    if (this.#isFollowing) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    if (this.#isFollowing && this.#content.childElementCount) this.#scroller.scrollTop = this.#scroller.scrollHeight;
     else this.#showJump();
   }
 
@@ -45,6 +48,6 @@ export class Follow {
   }
 
   #showJump() {
-    this.#jump.hidden = this.#isFollowing || this.#distance < AT_END_PIXELS;
+    this.#jump.hidden = this.#isFollowing || !this.#content.childElementCount || this.#distance < AT_END_PIXELS;
   }
 }

@@ -21,6 +21,9 @@ const SANITISER_POLICY = {
   RETURN_DOM_FRAGMENT: true,
 };
 
+// A list with more items than this settles the earlier ones.
+const MOST_OPEN_ITEMS = 12;
+
 const LANGUAGE_CLASS = /^language-[\w+#.-]+$/;
 
 const escapeHtml = (text) =>
@@ -82,6 +85,8 @@ export class MarkdownView {
   // What is not settled yet, with line ends as \n.
   #source = "";
   #endedInCarriageReturn = false;
+  // The settled part of a list that goes on in the tail.
+  #openList = null;
 
   constructor(container) {
     this.#tail.className = "tail";
@@ -94,18 +99,14 @@ export class MarkdownView {
     this.#endedInCarriageReturn = text.endsWith("\r");
     this.#source += text.replace(/\r\n?/g, "\n");
 
-    const tokens = markdown.lexer(this.#source);
+    let tokens = markdown.lexer(this.#source);
     const settled = tokens.slice(0, settledCount(tokens));
-    const settledLength = settled.reduce((length, token) => length + token.raw.length, 0);
-    const settledSource = settled.map((token) => token.raw).join("");
-    // marked may rewrite what it reads; then nothing is cut off, and all is drawn again.
-    if (settled.length && this.#source.startsWith(settledSource)) {
-      this.#settle(settled);
-      this.#source = this.#source.slice(settledLength);
-      this.#draw(tokens.slice(settled.length));
-    } else {
-      this.#draw(tokens);
+    if (settled.length && this.#cutOff(settled)) tokens = tokens.slice(settled.length);
+    const [list, ...rest] = tokens.filter(({ type }) => type !== "space");
+    if (list?.type === "list" && !rest.length && list.items.length > MOST_OPEN_ITEMS) {
+      tokens = this.#settleItems(list);
     }
+    this.#draw(tokens);
   }
 
   /** Draws the last block as it is, now that nothing follows. */
@@ -115,9 +116,40 @@ export class MarkdownView {
     this.#tail.remove();
   }
 
+  // Settles the first tokens of what is left. Should marked have rewritten what it
+  // read, nothing is cut off, and all is drawn again next time.
+  #cutOff(tokens) {
+    const raw = tokens.map((token) => token.raw).join("");
+    if (!this.#source.startsWith(raw)) return false;
+    this.#settle(tokens);
+    this.#source = this.#source.slice(raw.length);
+    return true;
+  }
+
+  // A list can go on for thousands of tokens: its items settle as blocks do. The
+  // last two stay open, for the very last may turn out to be no item at all.
+  #settleItems(list) {
+    const items = list.items.slice(0, -2);
+    const raw = items.map((item) => item.raw).join("");
+    if (!this.#cutOff([{ ...list, items, raw }])) return [list];
+    this.#openList = this.#tail.previousElementSibling;
+    this.#openList.className = "continued";
+    return markdown.lexer(this.#source);
+  }
+
   #settle(tokens) {
     const fragment = document.createDocumentFragment();
     for (const token of tokens) {
+      if (this.#openList && token.type !== "space") {
+        const list = this.#openList;
+        this.#openList = null;
+        list.removeAttribute("class");
+        const [more] = token.type === "list" ? elementsOf(markdown.parser([token])).children : [];
+        if (more?.nodeName === list.nodeName) {
+          list.append(...more.children);
+          continue;
+        }
+      }
       fragment.append(
         isFence(token) ? codeFigure(token.lang, token.text) : elementsOf(markdown.parser([token])),
       );
@@ -140,7 +172,7 @@ export class MarkdownView {
   // An open fence only ever gets longer: no parsing, no sanitising, one text node.
   #drawFence(token) {
     const code = this.#tail.querySelector(":scope > figure:only-child code");
-    if (code?.dataset.info === token.lang) code.textContent = token.text;
+    if (code && code.dataset.info === (token.lang ?? "")) code.textContent = token.text;
     else this.#tail.replaceChildren(codeFigure(token.lang, token.text));
   }
 }

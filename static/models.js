@@ -32,9 +32,10 @@ export function watchModels(onChange) {
     body.delete("model");
     body.set("selected", picker().value);
   });
-  // A picker that was opened meanwhile keeps its options until the next time.
+  // A picker that was opened meanwhile keeps its options until the next time, and
+  // an error page is no list of models.
   picker().addEventListener("htmx:before:swap", (event) => {
-    if (isOpen()) event.preventDefault();
+    if (isOpen() || event.detail.ctx.response.status !== 200) event.preventDefault();
   });
   setInterval(() => {
     if (!document.hidden && !isOpen() && cards().some((card) => card.dataset.state === "loading")) refreshModels();

@@ -14,7 +14,11 @@ const ANNOUNCEMENTS = {
 };
 
 const composer = new Composer();
-const follow = new Follow(document.getElementById("scroller"), document.getElementById("jump"));
+const follow = new Follow({
+  scroller: document.getElementById("scroller"),
+  content: document.getElementById("turns"),
+  jump: document.getElementById("jump"),
+});
 const announcer = document.getElementById("announcer");
 
 function showContext(stream) {

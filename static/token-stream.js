@@ -175,7 +175,7 @@ export class TokenStream extends HTMLElement {
     } else if (this.#isAborting) {
       this.#end("stopped", "Stopped");
     } else {
-      this.#fail("The connection was refused. The text so far is kept.", { canReconnect: true });
+      this.#fail("The server closed the connection. The text so far is kept.", { canReconnect: true });
       this.#end("failed", "Failed");
     }
   }

@@ -1,4 +1,4 @@
-"""The commands: `python -m webapp serve`, and those it starts: pool, engine; and `prepare` for the weights."""
+"""The commands: `python -m webapp serve`, and the two it starts: pool and engine."""
 
 import argparse
 import logging
@@ -24,7 +24,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m webapp", description="Jeton streams answers of language models.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="start everything: the pool, its engines and the web processes")
-    commands.add_parser("prepare", help="convert the weights that come in packages, once, into the cache")
     commands.add_parser("pool", help="the pool process; serve starts it")
     engine = commands.add_parser("engine", help="one engine process; the pool starts it")
     engine.add_argument("--model", required=True)
@@ -39,10 +38,6 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
             from webapp import supervisor
 
             supervisor.main(settings)
-        case "prepare":
-            from webapp.engine import prepare
-
-            prepare.main(settings)
         case "pool":
             from webapp.pool import process as pool_process
 

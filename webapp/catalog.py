@@ -115,7 +115,7 @@ def read_catalog(path: Path, *, has_stand_ins: bool = True) -> Catalog:
         entries = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File).model
     except OSError as error:
         raise CatalogError(f"the catalogue {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise CatalogError(f"the catalogue {path} is not valid: {error}") from error
     _check(entries, path)
     return Catalog(entries, has_stand_ins=has_stand_ins)
@@ -137,7 +137,7 @@ def _check(entries: list[CatalogEntry], path: Path) -> None:
         stand_in = by_name.get(entry.stand_in)
         if stand_in is None:
             raise CatalogError(f"{entry.name} in {path}: stand_in names no model of the catalogue: {entry.stand_in}")
-        if (stand_in.context_window, stand_in.sequence_length) < (entry.context_window, entry.sequence_length):
+        if stand_in.context_window < entry.context_window or stand_in.sequence_length < entry.sequence_length:
             raise CatalogError(f"{entry.name} in {path}: its stand_in has smaller limits")
 
 

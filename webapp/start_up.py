@@ -3,6 +3,7 @@
 Asks the pool and the web as any client would. Runs a little in each turn of the supervisor, and never waits.
 """
 
+import contextlib
 import http.client
 import os
 import secrets
@@ -33,6 +34,7 @@ class StartUpReport:
         self._started_at = time.monotonic()
         self._ask_due_at = 0.0
         pool = zmq.Context.instance().socket(zmq.DEALER)
+        pool.setsockopt(zmq.SNDHWM, 1)
         pool.connect(settings.web_address)
         # None once the report is complete.
         self._socket: zmq.Socket[bytes] | None = pool
@@ -57,7 +59,9 @@ class StartUpReport:
             self._socket = None
 
     def _ask(self, socket: zmq.Socket[bytes]) -> None:
-        socket.send(encode(AskState(ask=0)), zmq.NOBLOCK)
+        # One question at a time waits for a pool that is not there yet.
+        with contextlib.suppress(zmq.Again):
+            socket.send(encode(AskState(ask=0)), zmq.NOBLOCK)
         while socket.poll(0):
             for message in decode_pool_to_web(socket.recv()):
                 if isinstance(message, PoolState):
@@ -129,8 +133,9 @@ def _start_making_token() -> subprocess.Popen[str]:
 
 
 def _made_token(process: subprocess.Popen[str]) -> str:
+    # Its status may have gone to whoever reaps orphans; without a token there is no output.
     output = process.communicate()[0].strip()
-    return output if process.returncode == 0 else "(none could be made: see the lines above)"
+    return output or "(none could be made: see the lines above)"
 
 
 def _missing_line(catalog: Catalog, entry: CatalogEntry) -> str:

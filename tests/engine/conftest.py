@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.engine.driving import Reference
 from webapp.catalog import CatalogEntry, read_catalog
@@ -43,7 +43,7 @@ def weights(starter: CatalogEntry, cache_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tokenizer(weights: Path) -> PreTrainedTokenizerBase:
+def tokenizer(weights: Path) -> PreTrainedTokenizerFast:
     return AutoTokenizer.from_pretrained(weights, local_files_only=True)
 
 
@@ -63,13 +63,13 @@ def runner(loaded_runner: SlotRunner):
 
 
 @pytest.fixture(scope="session")
-def reference(weights: Path, tokenizer: PreTrainedTokenizerBase) -> Reference:
+def reference(weights: Path, tokenizer: PreTrainedTokenizerFast) -> Reference:
     model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32, local_files_only=True).eval()
     return Reference(model, tokenizer)
 
 
 @pytest.fixture
-def starter_of_length(weights: Path, tokenizer: PreTrainedTokenizerBase) -> Callable[[int], SlotRunner]:
+def starter_of_length(weights: Path, tokenizer: PreTrainedTokenizerFast) -> Callable[[int], SlotRunner]:
     """Makes a small runner whose slots hold just so many tokens."""
 
     def make(slot_length: int) -> SlotRunner:

@@ -1,11 +1,12 @@
 """Helpers of the engine's tests: dispatches, a loop that steps a runner to its end, the plain reference."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, RepetitionPenaltyLogitsProcessor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, RepetitionPenaltyLogitsProcessor
 
 from webapp.engine.chat_template import prompt_token_ids
 from webapp.engine.runner import Runner
@@ -16,8 +17,14 @@ _leases = count(1)
 
 
 def request(prompt: str = "Say hello.", **fields: Any) -> GenerationRequest:
-    defaults = {"model": "starter", "context_window": 1024, "max_tokens": 24, "seed": 7, "temperature": 0.0}
-    return GenerationRequest(**(defaults | {"prompt": prompt} | fields))
+    defaults: dict[str, Any] = {
+        "model": "starter",
+        "context_window": 1024,
+        "max_tokens": 24,
+        "seed": 7,
+        "temperature": 0.0,
+    }
+    return GenerationRequest(**{**defaults, "prompt": prompt, **fields})
 
 
 def dispatch(asked: GenerationRequest, *, token_ids: tuple[int, ...] = ()) -> Dispatch:
@@ -92,34 +99,41 @@ def answer_of(runner: Runner, asked: GenerationRequest, *, token_ids: tuple[int,
 
 
 class Reference:
-    """Greedy decoding by the plain model, without a cache: the slowest and surest way."""
+    """The plain model without a cache: one forward over prompt and completion says what greedy decoding picks."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
         self._model = model
         self._tokenizer = tokenizer
+        assert isinstance(tokenizer.eos_token_id, int)
+        self._end_id = tokenizer.eos_token_id
+
+    def assert_picks(self, answer: Answer, asked: GenerationRequest) -> None:
+        """Every token id of the answer is the most likely one after those before it, and so is its end."""
+        assert isinstance(answer.end, Finished)
+        token_ids = list(answer.token_ids)
+        # The end of the turn has no text, so no delta carries it.
+        if answer.end.usage.completion_tokens > len(token_ids):
+            token_ids.append(self._end_id)
+        assert token_ids, "an answer without tokens shows nothing"
+        assert answer.end.usage.completion_tokens == len(token_ids)
+        assert token_ids == self._picks(prompt_token_ids(self._tokenizer, asked), token_ids, asked)
 
     @torch.inference_mode()
-    def token_ids(self, asked: GenerationRequest) -> tuple[int, ...]:
-        """The completion, up to and without the end of the turn."""
-        prompt_ids = prompt_token_ids(self._tokenizer, asked)
-        token_ids = torch.tensor([prompt_ids])
-        while token_ids.shape[1] < len(prompt_ids) + asked.max_tokens:
-            logits = self._model(token_ids, use_cache=False, logits_to_keep=1).logits[:, -1].float()
-            newest = self._penalised(logits, token_ids, prompt_tokens=len(prompt_ids), asked=asked).argmax(-1)
-            if int(newest) == self._tokenizer.eos_token_id:
-                break
-            token_ids = torch.cat([token_ids, newest[:, None]], dim=1)
-        return tuple(token_ids[0, len(prompt_ids) :].tolist())
+    def _picks(self, prompt_ids: list[int], token_ids: list[int], asked: GenerationRequest) -> list[int]:
+        inputs = torch.tensor([prompt_ids + token_ids[:-1]])
+        logits = self._model(inputs, use_cache=False, logits_to_keep=len(token_ids)).logits[0].float()
+        rows = [_penalised(row, prompt_ids, token_ids[:at], asked=asked) for at, row in enumerate(logits)]
+        return [int(row.argmax()) for row in rows]
 
-    @staticmethod
-    def _penalised(
-        logits: torch.Tensor, token_ids: torch.Tensor, *, prompt_tokens: int, asked: GenerationRequest
-    ) -> torch.Tensor:
-        if asked.repetition_penalty != 1.0:
-            logits = RepetitionPenaltyLogitsProcessor(asked.repetition_penalty)(token_ids, logits)
-        logits = logits.clone()
-        for token_id in token_ids[0, prompt_tokens:].tolist():
-            logits[0, token_id] -= asked.frequency_penalty
-        for token_id in set(token_ids[0, prompt_tokens:].tolist()):
-            logits[0, token_id] -= asked.presence_penalty
-        return logits
+
+def _penalised(
+    logits: torch.Tensor, prompt_ids: list[int], completion_ids: list[int], *, asked: GenerationRequest
+) -> torch.Tensor:
+    """By the words of the documents: transformers' own processor, then OpenAI's formula one token at a time."""
+    if asked.repetition_penalty != 1.0:
+        seen = torch.LongTensor([prompt_ids + completion_ids])
+        logits = RepetitionPenaltyLogitsProcessor(asked.repetition_penalty)(seen, logits[None].clone())[0]
+    logits = logits.clone()
+    for token_id, times in Counter(completion_ids).items():
+        logits[token_id] -= times * asked.frequency_penalty + asked.presence_penalty
+    return logits

@@ -11,17 +11,11 @@ from webapp.wire.generation import Failed, Finished, GenerationRequest, Message,
 
 _LONG = "The river runs past the old mill, and the miller counts his sacks of grain. " * 40
 _PROMPTS = ("Name three colours.", "What is a comet?", "Count from one to nine.", "Write one line about rain.")
-_SAMPLED = {"temperature": 0.9, "top_p": 0.95, "max_tokens": 40}
-
-
-def _assert_equals_reference(answer: Answer, reference: Reference, asked: GenerationRequest) -> None:
-    expected = reference.token_ids(asked)
-    assert answer.token_ids[: len(expected)] == expected
-    assert set(answer.token_ids[len(expected) :]) <= {2}
+_SAMPLED = {"temperature": 0.9, "top_p": 0.95, "max_tokens": 20}
 
 
 def test_staggered_requests_equal_the_plain_model(runner: SlotRunner, reference: Reference):
-    requests = [request(prompt, max_tokens=8 + 5 * at) for at, prompt in enumerate(_PROMPTS)]
+    requests = [request(prompt, max_tokens=6 + 3 * at) for at, prompt in enumerate(_PROMPTS)]
     drive = Drive(runner)
 
     answers = []
@@ -31,7 +25,7 @@ def test_staggered_requests_equal_the_plain_model(runner: SlotRunner, reference:
     drive.finish()
 
     for answer, asked in zip(answers, requests, strict=True):
-        _assert_equals_reference(answer, reference, asked)
+        reference.assert_picks(answer, asked)
 
 
 def test_a_prompt_read_in_chunks_beside_a_running_stream_equals_the_plain_model(
@@ -51,8 +45,8 @@ def test_a_prompt_read_in_chunks_beside_a_running_stream_equals_the_plain_model(
 
     assert tokens_during_prefill >= 2
     assert chunked.started is not None and chunked.started.prompt_tokens > 512
-    _assert_equals_reference(chunked, reference, long)
-    _assert_equals_reference(running, reference, short)
+    reference.assert_picks(chunked, long)
+    reference.assert_picks(running, short)
 
 
 def test_a_prefix_reused_from_a_finished_and_from_a_running_slot_equals_the_plain_model(
@@ -76,8 +70,8 @@ def test_a_prefix_reused_from_a_finished_and_from_a_running_slot_equals_the_plai
     drive.finish()
 
     assert sum(prefilled) < 30
-    _assert_equals_reference(after_finished, reference, second)
-    _assert_equals_reference(beside_running, reference, third)
+    reference.assert_picks(after_finished, second)
+    reference.assert_picks(beside_running, third)
 
 
 def test_the_next_turn_of_a_conversation_reads_only_what_is_new(runner: SlotRunner, reference: Reference):
@@ -86,7 +80,7 @@ def test_the_next_turn_of_a_conversation_reads_only_what_is_new(runner: SlotRunn
     messages = (Message("user", opening), Message("assistant", turn.text), Message("user", "And the evening?"))
     following = request(max_tokens=12, messages=messages)
 
-    _assert_equals_reference(answer_of(runner, following), reference, following)
+    reference.assert_picks(answer_of(runner, following), following)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +102,8 @@ def test_penalties_equal_the_plain_model_beside_a_stream_without(
     answers = drive.start(plain), drive.start(penalised)
     drive.finish()
 
-    _assert_equals_reference(answers[0], reference, plain)
-    _assert_equals_reference(answers[1], reference, penalised)
+    reference.assert_picks(answers[0], plain)
+    reference.assert_picks(answers[1], penalised)
 
 
 def test_slots_moved_into_a_smaller_batch_equal_the_plain_model(runner: SlotRunner, reference: Reference):
@@ -122,7 +116,7 @@ def test_slots_moved_into_a_smaller_batch_equal_the_plain_model(runner: SlotRunn
     answer = drive.start(long)
     drive.finish()
 
-    _assert_equals_reference(answer, reference, long)
+    reference.assert_picks(answer, long)
 
 
 def test_seeded_text_is_equal_alone_and_in_a_crowd(runner: SlotRunner):
@@ -131,7 +125,9 @@ def test_seeded_text_is_equal_alone_and_in_a_crowd(runner: SlotRunner):
     drive = Drive(runner)
 
     for at in range(7):
-        drive.start(request(f"Tell me about the number {at}.", seed=at, repetition_penalty=1.0 + at % 2 / 5, **_SAMPLED))
+        drive.start(
+            request(f"Tell me about the number {at}.", seed=at, repetition_penalty=1.0 + at % 2 / 5, **_SAMPLED)
+        )
     drive.step(2)
     in_a_crowd = drive.start(asked)
     for at in range(8):
@@ -156,7 +152,9 @@ def _resumed(runner: SlotRunner, asked: GenerationRequest, whole: Answer, *, del
     return "".join(delta.text for delta in before), answer_of(runner, asked, token_ids=token_ids)
 
 
-@pytest.mark.parametrize("fields", [{}, {"repetition_penalty": 1.2, "frequency_penalty": 0.3}], ids=["plain", "penalised"])
+@pytest.mark.parametrize(
+    "fields", [{}, {"repetition_penalty": 1.2, "frequency_penalty": 0.3}], ids=["plain", "penalised"]
+)
 def test_a_resumed_generation_continues_the_very_text(runner: SlotRunner, fields: dict[str, float]):
     asked = request("Tell me a story about a kite.", **(_SAMPLED | fields))
     whole = answer_of(runner, asked)
@@ -169,26 +167,16 @@ def test_a_resumed_generation_continues_the_very_text(runner: SlotRunner, fields
 
 def test_a_resume_inside_an_emoji_or_a_possible_stop_sequence_continues_the_very_text(runner: SlotRunner):
     # The plain continuation of a list the model copies: characters of several tokens each.
-    asked = request("🦜🌋🧊🦜🌋🧊🦜🌋🧊🦜🌋🧊", raw=True, max_tokens=30, stop=("🦜🌋🧊🦜🌋🧊🦜x", "🌋y"))
+    asked = request("🧊🧊🧊🧊🧊🧊", raw=True, max_tokens=14, stop=("🧊🧊x", "🧊y"))
     whole = answer_of(runner, asked)
-    assert "🌋" in whole.text
+    assert "🧊🧊" in whole.text
     assert any(len(delta.token_ids) > 1 for delta in whole.deltas)
 
     for cut in range(len(whole.token_ids)):
-        # Cut at any token, as if the engine was lost between two deltas: what was shown is what was journalled.
-        before, resumed = Answer(), answer_of(runner, asked, token_ids=whole.token_ids[:cut])
-        shown = _shown_after(runner, asked, whole.token_ids[:cut], before)
+        shown = "".join(delta.text for delta in whole.deltas if delta.position + len(delta.token_ids) <= cut)
+        resumed = answer_of(runner, asked, token_ids=whole.token_ids[:cut])
         assert shown + resumed.text == whole.text
         assert resumed.end == whole.end
-
-
-def _shown_after(runner: SlotRunner, asked: GenerationRequest, token_ids: tuple[int, ...], answer: Answer) -> str:
-    """What a run had shown when it had made just these token ids."""
-    drive = Drive(runner)
-    answer = drive.start(asked)
-    drive.step(len(token_ids))
-    runner.abort(drive.lease(answer))
-    return answer.text
 
 
 def test_a_generation_dispatched_complete_only_ends(runner: SlotRunner):
@@ -227,7 +215,7 @@ def test_a_prompt_of_one_token_and_one_token_to_make_is_served(runner: SlotRunne
     answer = answer_of(runner, asked)
 
     assert answer.started is not None and answer.started.prompt_tokens == 1
-    _assert_equals_reference(answer, reference, asked)
+    reference.assert_picks(answer, asked)
 
 
 def test_a_prompt_beyond_the_context_window_of_the_request_fails(runner: SlotRunner):
@@ -250,7 +238,7 @@ def test_a_slot_filled_to_its_end_finishes_for_length(starter_of_length, referen
 
     assert isinstance(answer.end, Finished) and answer.end.finish_reason == "length"
     assert answer.end.usage.total_tokens == 32
-    assert answer.token_ids == reference.token_ids(request(asked.prompt or "", raw=True, max_tokens=25))
+    reference.assert_picks(answer, asked)
 
 
 def test_abort_frees_the_slot_at_once_and_says_nothing(runner: SlotRunner):
@@ -296,7 +284,7 @@ def test_a_poison_prompt_fails_alone(runner: SlotRunner, reference: Reference, m
     drive.finish()
 
     assert poison.end == Failed("OutOfMemory", "The engine ran out of memory.")
-    _assert_equals_reference(healthy, reference, good)
+    reference.assert_picks(healthy, good)
 
 
 def test_a_failed_decode_step_fails_those_running_and_leaves_the_runner_usable(
@@ -313,7 +301,7 @@ def test_a_failed_decode_step_fails_those_running_and_leaves_the_runner_usable(
     assert [answer.end for answer in lost] == [Failed("EngineFailure", "The engine failed with RuntimeError.")] * 2
     assert runner.leases == ()
     asked = request(_PROMPTS[2])
-    _assert_equals_reference(answer_of(runner, asked), reference, asked)
+    reference.assert_picks(answer_of(runner, asked), asked)
 
 
 def test_an_invalid_prompt_fails_at_the_start(runner: SlotRunner):

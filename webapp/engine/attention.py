@@ -68,8 +68,9 @@ class PrefillView:
         keys[self.slot, :, self.start : end] = key[0]
         values[self.slot, :, self.start : end] = value[0]
         seen_keys, seen_values = keys[self.slot : self.slot + 1, :, :end], values[self.slot : self.slot + 1, :, :end]
+        mask = self._mask(query)
         return scaled_dot_product_attention(
-            query, seen_keys, seen_values, attn_mask=self._mask(query), is_causal=not self.start, scale=scale, enable_gqa=True
+            query, seen_keys, seen_values, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
         )
 
     def _mask(self, query: Tensor) -> Tensor | None:
@@ -124,7 +125,7 @@ def _slot_attention(
     *,
     view: PrefillView | DecodeView,
     scaling: float | None = None,
-    **features: Any,
+    **features: Any,  # noqa: ANN401 - whatever a model hands its attention
 ) -> tuple[Tensor, None]:
     window = features.get("sliding_window")
     if (window and window < view.cache.slot_length) or features.get("softcap") or features.get("s_aux") is not None:

@@ -1,13 +1,13 @@
 """What was asked to the token ids of a prompt, through the model's own chat template."""
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerFast
 
 from webapp.engine.errors import InvalidPrompt
 from webapp.wire.generation import GenerationRequest, Message
 
 
-def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, request: GenerationRequest) -> list[int]:
+def prompt_token_ids(tokenizer: PreTrainedTokenizerFast, request: GenerationRequest) -> list[int]:
     """The prompt as the model reads it: at least one token id. Raises InvalidPrompt.
 
     A raw prompt is tokenised as it is, with the special tokens the tokenizer adds by itself; any other
@@ -25,7 +25,7 @@ def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, request: GenerationRequ
     return token_ids
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, messages: tuple[Message, ...]) -> str:
+def _render(tokenizer: PreTrainedTokenizerFast, messages: tuple[Message, ...]) -> str:
     if tokenizer.chat_template is None:
         return _transcript(messages)
     turns = [{"role": message.role, "content": message.content} for message in messages]
@@ -43,12 +43,12 @@ def _transcript(messages: tuple[Message, ...]) -> str:
     return "".join(turns) + "Assistant:"
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool) -> list[int]:
+def _encode(tokenizer: PreTrainedTokenizerFast, text: str, *, add_special_tokens: bool) -> list[int]:
     # verbose=False: no warning about a text longer than the model; the runner checks the length.
     return tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
 
 
-def _without_second_bos(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> list[int]:
+def _without_second_bos(tokenizer: PreTrainedTokenizerFast, token_ids: list[int]) -> list[int]:
     """A raw prompt that was written with its BOS gets no second one from the tokenizer."""
     bos = tokenizer.bos_token_id
     return token_ids[1:] if bos is not None and token_ids[:2] == [bos, bos] else token_ids

@@ -35,12 +35,16 @@ class PoolConnection:
         self._heartbeat = heartbeat
         self._context = zmq.Context()
         self._receiver = self._context.socket(zmq.PULL)
+        self._receiver.setsockopt(zmq.RCVHWM, 0)
         self._receiver.bind(_WAKE_ADDRESS)
         self._sender = self._context.socket(zmq.PUSH)
+        self._sender.setsockopt(zmq.SNDHWM, 0)
         self._sender.connect(_WAKE_ADDRESS)
         self._pool = self._context.socket(zmq.DEALER)
         self._pool.setsockopt(zmq.IDENTITY, hello.engine_id.encode())
         self._pool.setsockopt(zmq.LINGER, 500)
+        # Without a bound: a send that waits for a pool that is gone would never let an orphan end.
+        self._pool.setsockopt(zmq.SNDHWM, 0)
         self._pool.setsockopt(zmq.RECONNECT_IVL, 50)
         self._pool.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
         self._pool.connect(address)

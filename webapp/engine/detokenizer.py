@@ -9,20 +9,20 @@ class TokenizerDetokenizer:
     """The text of a growing list of token ids; special tokens are skipped.
 
     Only a window is decoded: the ids whose text is still open, after those of the last piece. The latter
-    are context: some decoders drop the leading space of what they decode first.
+    are context: some decoders drop the leading space of what they decode first. After one of `open_ids` no
+    text is certain yet.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, byte_ids: frozenset[int] = frozenset()) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, open_ids: frozenset[int] = frozenset()) -> None:
         self._tokenizer = tokenizer
-        self._byte_ids = byte_ids
+        self._open_ids = open_ids
         self._window: list[int] = []
         self._context_ids = 0
         self._context_text = ""
 
     def push(self, token_id: int) -> str:
         self._window.append(token_id)
-        # One wrong byte makes replacement characters of its whole run of byte tokens, so a run is open until it ends.
-        if token_id in self._byte_ids:
+        if token_id in self._open_ids:
             return ""
         text = self._decode(self._window)
         if text.endswith(_REPLACEMENT) or len(text) <= len(self._context_text):
@@ -40,7 +40,12 @@ class TokenizerDetokenizer:
         return self._tokenizer.decode(token_ids, skip_special_tokens=True)
 
 
-def byte_fallback_ids(tokenizer: Tokenizer) -> frozenset[int]:
-    """The ids of the tokens that stand for one byte each, such as <0x0A>; empty for most tokenizers."""
+def open_ids(tokenizer: Tokenizer) -> frozenset[int]:
+    """Byte tokens such as <0x0A>, where a tokenizer has them, and the special tokens that may stand between.
+
+    One wrong byte makes replacement characters of its whole run, so a run is open until other text ends it.
+    """
     ids = (tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
-    return frozenset(token_id for token_id in ids if token_id is not None)
+    byte_ids = frozenset(token_id for token_id in ids if token_id is not None)
+    added = tokenizer.get_added_tokens_decoder()
+    return byte_ids | {token_id for token_id, token in added.items() if token.special} if byte_ids else byte_ids

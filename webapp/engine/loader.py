@@ -9,7 +9,7 @@ from transformers import (
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
 from transformers.utils.logging import disable_progress_bar
 
@@ -21,8 +21,8 @@ from webapp.engine.slot_model import Row, SlotModel
 from webapp.engine.slot_runner import SlotRunner
 from webapp.engine.weights import ModelLoadFailed, prepare_weights
 
-# Fractions of a load where nothing has to be converted, by the clock.
-_WEIGHTS_READY, _MODEL_READY = 0.2, 0.8
+# Fractions of a load, by the clock of the first one, when the weights are converted.
+_WEIGHTS_READY, _MODEL_READY = 0.85, 0.95
 _PRECISION_NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
 
@@ -51,6 +51,8 @@ def _load(entry: CatalogEntry, folder: Path, *, device: str, on_progress: LoadPr
     if device == "cpu" and not is_int8:
         pack_linears(model)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise TypeError("its tokenizer has no tokenizer.json")
     slot_model = SlotModel(model, slots=entry.slots, slot_length=entry.context_window + entry.sequence_length)
     _warm_up(slot_model)
     precision = "int8" if is_int8 else _PRECISION_NAMES[dtype]
@@ -77,10 +79,10 @@ def _dtype(precision: Precision, device: str) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
     configured = model.generation_config.eos_token_id if model.generation_config else None
     ends = configured if isinstance(configured, list) else [configured]
-    return frozenset(token_id for token_id in (*ends, tokenizer.eos_token_id) if token_id is not None)
+    return frozenset(token_id for token_id in (*ends, tokenizer.eos_token_id) if isinstance(token_id, int))
 
 
 def _warm_up(model: SlotModel) -> None:

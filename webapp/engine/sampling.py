@@ -6,11 +6,14 @@ sum wins, which is a sample of the softmax (https://arxiv.org/abs/1611.01144, se
 """
 
 import math
+from collections.abc import Iterable
+from collections.abc import Sequence as ListLike
 
 import torch
 from torch import Tensor
 
 from webapp.engine.sequence import Sequence
+from webapp.wire.generation import GenerationRequest
 
 # Sorting a vocabulary costs more than a small model's step: only its best are ever sorted. Enough for the
 # usual top-k, and enough for nearly all of the mass without one.
@@ -18,6 +21,8 @@ _FEW = 128
 _MANY = 1024
 # From here on what is missing to 1 may be float32's rounding.
 _ALL_OF_THE_MASS = 1 - 1e-6
+# Repetition, frequency, presence.
+_NO_PENALTIES = (1.0, 0.0, 0.0)
 
 # Constants of splitmix64 (https://prng.di.unimi.it/splitmix64.c), as signed 64-bit integers.
 _GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -25,6 +30,9 @@ _MIX_ONE = 0xBF58476D1CE4E5B9 - (1 << 64)
 _MIX_TWO = 0x94D049BB133111EB - (1 << 64)
 # The token id whose noise decides whether the sample is one of the best.
 _NO_TOKEN = -1
+
+# One sequence for each row of a batch; None where a row belongs to no ready sequence.
+Rows = ListLike[Sequence | None]
 
 
 class Sampler:
@@ -34,12 +42,12 @@ class Sampler:
     top-p. A top-k above 1024 counts as 1024; tokens as likely as the last one kept are kept too.
     """
 
-    def __init__(self, rows: list[Sequence | None], *, device: str) -> None:
+    def __init__(self, rows: Rows, *, device: str) -> None:
         self._rows = rows
         requests = [row.dispatch.request if row else None for row in rows]
 
-        def column(values: list[float], dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.tensor(values, dtype=dtype, device=device)[:, None]
+        def column(values: Iterable[float], dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.tensor(list(values), dtype=dtype, device=device)[:, None]
 
         temperature = [request.temperature if request else 0.0 for request in requests]
         top_k = [min(row.top_k, _MANY) if row and row.temperature > 0 else 1 for row in requests]
@@ -52,13 +60,10 @@ class Sampler:
         self._has_greedy = any(value <= 0 for value in temperature)
         self._is_open = 0 in top_k
         self._width = _FEW if all(0 < k <= _FEW for k in top_k) else _MANY
-        is_penalised = any(
-            request and (request.repetition_penalty, request.frequency_penalty, request.presence_penalty) != (1.0, 0.0, 0.0)
-            for request in requests
-        )
+        is_penalised = any(_penalties(request) != _NO_PENALTIES for request in requests)
         self._penalties = Penalties(rows, device=device) if is_penalised else None
 
-    def has_rows(self, rows: list[Sequence | None]) -> bool:
+    def has_rows(self, rows: Rows) -> bool:
         """Whether this sampler was made for just these sequences, in this order."""
         return len(rows) == len(self._rows) and all(one is other for one, other in zip(rows, self._rows, strict=True))
 
@@ -116,16 +121,12 @@ class Penalties:
     alone, as OpenAI's API defines them.
     """
 
-    def __init__(self, rows: list[Sequence | None], *, device: str) -> None:
+    def __init__(self, rows: Rows, *, device: str) -> None:
         self._rows = rows
         self._device = device
         self._is_seen: Tensor | None = None
         self._counts: Tensor | None = None
-        requests = [row.dispatch.request if row else None for row in rows]
-        values = [
-            (request.repetition_penalty, request.frequency_penalty, request.presence_penalty) if request else (1.0, 0.0, 0.0)
-            for request in requests
-        ]
+        values = [_penalties(row.dispatch.request if row else None) for row in rows]
         self._repetition, self._frequency, self._presence = torch.tensor(values, device=device).T[:, :, None]
 
     def apply(self, logits: Tensor) -> Tensor:
@@ -136,7 +137,8 @@ class Penalties:
 
     def count(self, token_ids: Tensor) -> None:
         """Take note of each row's new token id. Comes after `apply`."""
-        assert self._is_seen is not None and self._counts is not None
+        assert self._is_seen is not None
+        assert self._counts is not None
         self._is_seen.scatter_(-1, token_ids[:, None], True)
         self._counts.scatter_add_(-1, token_ids[:, None], torch.ones_like(token_ids[:, None], dtype=torch.float32))
 
@@ -150,6 +152,12 @@ class Penalties:
                     self._is_seen[index, torch.tensor(row.prompt_ids + row.completion_ids, device=self._device)] = True
                     self._counts[index] = torch.bincount(completion, minlength=vocabulary)
         return self._is_seen, self._counts
+
+
+def _penalties(request: GenerationRequest | None) -> tuple[float, float, float]:
+    if request is None:
+        return _NO_PENALTIES
+    return request.repetition_penalty, request.frequency_penalty, request.presence_penalty
 
 
 def gumbel_noise(seed: Tensor, position: Tensor, token_id: Tensor) -> Tensor:

@@ -68,9 +68,11 @@ class SlotModel:
         context = self._context(max(row.position for row in rows if row) + 1)
         token_ids = torch.tensor([[row.token_id if row else 0] for row in rows], device=self.device)
         positions = torch.tensor([[row.position if row else 0] for row in rows], device=self.device)
-        writes = torch.tensor([row.position if row else self.cache.scratch_position for row in rows], device=self.device)
+        scratch = self.cache.scratch_position
+        writes = torch.tensor([row.position if row else scratch for row in rows], device=self.device)
         view = DecodeView(self.cache, writes, context)
-        return self._model(input_ids=token_ids, position_ids=positions, use_cache=False, view=view).logits[:, -1].float()
+        out = self._model(input_ids=token_ids, position_ids=positions, use_cache=False, view=view)
+        return out.logits[:, -1].float()
 
     def batch(self, slots: int) -> int:
         """How many rows a decode step over the first `slots` slots has."""

@@ -8,10 +8,10 @@ import logging
 
 import msgspec
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerFast
 
 from webapp.engine.chat_template import prompt_token_ids
-from webapp.engine.detokenizer import TokenizerDetokenizer, byte_fallback_ids
+from webapp.engine.detokenizer import TokenizerDetokenizer, open_ids
 from webapp.engine.errors import ContextWindowExceeded, EngineError, NoFreeSlot, OutOfMemory
 from webapp.engine.sampling import Sampler
 from webapp.engine.sequence import Sequence
@@ -30,7 +30,7 @@ class SlotRunner:
     """A Runner over one transformers model."""
 
     def __init__(
-        self, model: SlotModel, tokenizer: PreTrainedTokenizerBase, *, end_ids: frozenset[int], precision: str
+        self, model: SlotModel, tokenizer: PreTrainedTokenizerFast, *, end_ids: frozenset[int], precision: str
     ) -> None:
         self.device = model.device
         self.precision = precision
@@ -38,7 +38,7 @@ class SlotRunner:
         self._model = model
         self._tokenizer = tokenizer
         self._end_ids = end_ids
-        self._byte_ids = byte_fallback_ids(tokenizer.backend_tokenizer)
+        self._open_ids = open_ids(tokenizer.backend_tokenizer)
         self._slots = SlotTable(model.slots)
         # Prompts are read in the order they came.
         self._prefilling: list[Slot] = []
@@ -81,7 +81,7 @@ class SlotRunner:
             )
         max_tokens = min(request.max_tokens, self._model.slot_length - len(prompt_ids))
         dispatch = msgspec.structs.replace(dispatch, request=msgspec.structs.replace(request, max_tokens=max_tokens))
-        detokenizer = TokenizerDetokenizer(self._tokenizer.backend_tokenizer, byte_ids=self._byte_ids)
+        detokenizer = TokenizerDetokenizer(self._tokenizer.backend_tokenizer, open_ids=self._open_ids)
         return Sequence(dispatch, prompt_ids, detokenizer, self._end_ids)
 
     def _admit(self, sequence: Sequence) -> None:

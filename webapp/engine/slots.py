@@ -1,6 +1,6 @@
 """Which sequence is in which slot, and what each slot's cache holds. Knows token ids, nothing of tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from webapp.engine.sequence import Sequence
@@ -57,7 +57,7 @@ class SlotTable:
         self._slots = [Slot(index) for index in range(count)]
         self._releases = 0
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Slot]:
         return iter(self._slots)
 
     @property
@@ -102,7 +102,8 @@ class SlotTable:
         self._slots[one.index], self._slots[other.index] = one, other
 
     def _longest_prefix(self, token_ids: list[int]) -> Reuse:
-        best = max((Reuse(slot, _common(slot.cached_ids, token_ids)) for slot in self._slots), key=lambda reuse: reuse.length)
+        candidates = (Reuse(slot, _common(slot.cached_ids, token_ids)) for slot in self._slots)
+        best = max(candidates, key=lambda reuse: reuse.length)
         return best if best.length >= _SHORTEST_PREFIX else Reuse(best.source, 0)
 
     def _choose(self, reuse: Reuse) -> Slot:

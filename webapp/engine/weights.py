@@ -7,7 +7,6 @@ A GGUF file is converted once, into a folder of its own in the cache; reading it
 import fcntl
 import hashlib
 import io
-import os
 import re
 import shutil
 import tempfile
@@ -69,7 +68,7 @@ def _convert(source: Path, target: Path, *, entry: CatalogEntry, on_progress: Lo
         model = _read_gguf(source)
         on_progress(_MODEL_DONE)
         model.save_pretrained(unfinished)
-        os.rename(unfinished, target)
+        unfinished.rename(target)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelLoadFailed(f"The file {source.name} of {entry.name} cannot be converted: {error}") from error
     finally:

@@ -63,7 +63,7 @@ FRESH_TOKEN_SECONDS = 5.0
 
 @dataclass
 class Outbox:
-    """What is to be sent. The pool's loop empties it once a turn, so that a web process gets one message a step."""
+    """What is to be sent. The pool's loop takes it once a turn, so that a web process gets one message a step."""
 
     to_web: dict[ReaderId, list[PoolToWeb]] = field(default_factory=lambda: defaultdict(list))
     to_engines: list[tuple[str, PoolToEngine]] = field(default_factory=list)
@@ -72,8 +72,8 @@ class Outbox:
 class EngineKeeper(Protocol):
     """Who holds the engines' processes."""
 
-    def watch(self, engine: Engine) -> None:
-        """Take note of a process that somebody else started."""
+    def watch(self, engine: Engine) -> bool:
+        """Take note of a process that somebody else started; False where it has already ended."""
         ...
 
     def kill(self, engine: Engine) -> None:
@@ -93,7 +93,7 @@ class Dispatcher:
     def __init__(
         self, catalog: Catalog, roster: Roster, line: WaitingLine, *, epoch: str, processes: EngineKeeper
     ) -> None:
-        self.outbox = Outbox()
+        self._outbox = Outbox()
         self.epoch = epoch
         self._catalog = catalog
         self._roster = roster
@@ -111,8 +111,9 @@ class Dispatcher:
         """Take one message of a web process."""
         match message:
             case WebHello():
+                is_first = reader not in self._web_processes
                 self._web_processes[reader] = WebProcess(message, now)
-                self._reply(reader, PoolHello(self.epoch))
+                self._reply(reader, PoolHello(self.epoch, is_first))
             case Submit():
                 self._submit(reader, message, now)
             case Attach():
@@ -131,8 +132,8 @@ class Dispatcher:
                 self._reply(reader, self._state(message.ask, now))
 
     def _submit(self, reader: ReaderId, submit: Submit, now: float) -> None:
-        if submit.generation_id in self._generations:
-            self._reply(reader, Accepted(ask=submit.ask))
+        if generation := self._generations.get(submit.generation_id):
+            self._submit_again(reader, submit, generation)
             return
         try:
             entry = self._catalog.find(submit.request.model)
@@ -156,6 +157,14 @@ class Dispatcher:
         self._reply(reader, Accepted(ask=submit.ask))
         self._dispatch_waiting(entry.name, now)
 
+    def _submit_again(self, reader: ReaderId, submit: Submit, generation: Generation) -> None:
+        if not _is_same(generation.submit.owner, submit.owner):
+            self._refuse(reader, submit, Refusal("GenerationExists", "This generation id is taken.", 1))
+            return
+        self._reply(reader, Accepted(ask=submit.ask))
+        if submit.attach:
+            self._replay(reader, generation, after=0)
+
     def _refuse(self, reader: ReaderId, submit: Submit, refusal: Refusal) -> None:
         self._reply(
             reader, Refused(ask=submit.ask, code=refusal.code, message=str(refusal), retry_after=refusal.retry_after)
@@ -163,20 +172,24 @@ class Dispatcher:
 
     def _attach(self, reader: ReaderId, attach: Attach) -> None:
         generation = self._owned(attach.generation_id, attach.owner)
-        if generation is None or attach.after > len(generation.events):
+        if generation is None or not 0 <= attach.after <= len(generation.events):
             self._reply(reader, Gone(ask=attach.ask, is_known=generation is not None))
         elif generation.is_ended and attach.after == len(generation.events):
             self._reply(reader, Ended(ask=attach.ask))
         else:
-            generation.readers.add(reader)
-            generation.reader_left_at = None
             self._reply(reader, Accepted(ask=attach.ask))
-            for published in generation.replay(attach.after):
-                self._reply(reader, published)
+            self._replay(reader, generation, after=attach.after)
+
+    def _replay(self, reader: ReaderId, generation: Generation, *, after: int) -> None:
+        """Make the web process a reader. In one turn with what it has missed: nothing comes between."""
+        generation.readers.add(reader)
+        generation.reader_left_at = None
+        for published in generation.replay(after):
+            self._reply(reader, published)
 
     def _owned(self, generation_id: str, owner: str) -> Generation | None:
         generation = self._generations.get(generation_id)
-        return generation if generation and secrets.compare_digest(generation.submit.owner, owner) else None
+        return generation if generation and _is_same(generation.submit.owner, owner) else None
 
     def _remove_reader(self, generation: Generation, reader: ReaderId, now: float) -> None:
         generation.readers.discard(reader)
@@ -188,7 +201,7 @@ class Dispatcher:
     def lose_web_process(self, reader: ReaderId, now: float) -> None:
         """The web process is gone, or does not take messages: it has no readers any more."""
         self._web_processes.pop(reader, None)
-        self.outbox.to_web.pop(reader, None)
+        self._outbox.to_web.pop(reader, None)
         for generation in list(self._generations.values()):
             if reader in generation.readers:
                 self._remove_reader(generation, reader, now)
@@ -228,10 +241,12 @@ class Dispatcher:
         if not vacant:
             self._send(engine_id, EngineStop())
             return
-        vacant[0].started(engine_id, message.pid, now)
-        vacant[0].is_connected = True
-        self._processes.watch(vacant[0])
-        self.ping_engine(vacant[0])
+        post = vacant[0]
+        post.started(engine_id, message.pid, now)
+        # Its hello may have waited here longer than the engine has lived.
+        post.is_started = post.is_connected = self._processes.watch(post)
+        if post.is_connected:
+            self.ping_engine(post)
 
     def _take_heartbeat(self, engine: Engine, heartbeat: EngineHeartbeat, now: float) -> None:
         was_ready, was_fraction = engine.is_ready, engine.load_fraction
@@ -255,12 +270,7 @@ class Dispatcher:
             return
         if isinstance(event, Delta):
             if event.position != len(generation.token_ids):
-                log.error(
-                    "engine %s sent position %d, expected %d",
-                    engine.engine_id,
-                    event.position,
-                    len(generation.token_ids),
-                )
+                self._take_back(engine, generation, event.position, now)
                 return
             engine.last_token_at = now
             generation.first_token_at = generation.first_token_at or now
@@ -270,6 +280,15 @@ class Dispatcher:
             engine.last_token_at = now
             event = msgspec.structs.replace(event, timings=generation.timings(now))
         self._end(generation, event, now)
+
+    def _take_back(self, engine: Engine, generation: Generation, position: int, now: float) -> None:
+        """The engine's tokens do not join on: the generation goes on from its last good one, under a new lease."""
+        log.error("engine %s sent position %d, expected %d", engine.engine_id, position, len(generation.token_ids))
+        assert generation.lease is not None
+        self._send(engine.engine_id, AbortLease(generation.generation_id, generation.lease))
+        del engine.leases[generation.lease]
+        if not generation.is_probe:
+            self._requeue(generation, now)
 
     def lose_engine(self, engine: Engine, now: float) -> None:
         """The engine's process is gone: what ran on it goes on elsewhere, or waits for the next process."""
@@ -448,8 +467,18 @@ class Dispatcher:
 
     # --- outbox ------------------------------------------------------------------------------------
 
+    def take_outbox(self) -> tuple[dict[ReaderId, list[PoolToWeb]], list[tuple[str, PoolToEngine]]]:
+        """What is to be sent: one list for each web process, and the engines' messages in order."""
+        taken, self._outbox = self._outbox, Outbox()
+        return taken.to_web, taken.to_engines
+
     def _reply(self, reader: ReaderId, message: PoolToWeb) -> None:
-        self.outbox.to_web[reader].append(message)
+        self._outbox.to_web[reader].append(message)
 
     def _send(self, engine_id: str, message: PoolToEngine) -> None:
-        self.outbox.to_engines.append((engine_id, message))
+        self._outbox.to_engines.append((engine_id, message))
+
+
+def _is_same(owner: str, other: str) -> bool:
+    # As bytes: compare_digest takes no other text than ASCII.
+    return secrets.compare_digest(owner.encode(), other.encode())

@@ -4,12 +4,13 @@ import contextlib
 import itertools
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
 import time
 
-from webapp.pool.roster import Engine, Roster
+from webapp.pool.roster import Engine
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +21,7 @@ STOP_SECONDS = 3.0
 class EngineProcesses:
     """The processes of all engines on the roster, whoever started them."""
 
-    def __init__(self, roster: Roster) -> None:
-        self._roster = roster
+    def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._pidfds: dict[int, Engine] = {}
         self._children: dict[int, subprocess.Popen[bytes]] = {}
@@ -31,20 +31,37 @@ class EngineProcesses:
         """File descriptors that become readable when a process ends."""
         return tuple(self._pidfds)
 
-    def start(self, engine: Engine, now: float) -> None:
-        """Start a process for this post. It finds its settings in the environment, as the pool did."""
+    def start(self, engine: Engine, now: float) -> bool:
+        """Start a process for this post; False where that fails.
+
+        It finds its settings in the environment, as the pool did.
+        """
         engine_id = f"{os.getpid()}-{next(self._numbers)}"
         command = [sys.executable, "-m", "webapp", "engine", "--model", engine.entry.name, "--engine-id", engine_id]
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        try:
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        except OSError as error:
+            # No memory for another process, or none allowed: the pool and its other engines go on.
+            engine.error = f"its process cannot be started: {error.strerror}"
+            return False
         self._children[child.pid] = child
         engine.started(engine_id, child.pid, now)
-        self.watch(engine)
         log.info("engine %s starts: %s (pid %d)", engine_id, engine.entry.name, child.pid)
+        if not self.watch(engine):
+            child.kill()
+            child.wait()
+            del self._children[child.pid]
+            return False
+        return True
 
-    def watch(self, engine: Engine) -> None:
-        """Watch a process by its pid; one that is already gone is noticed as any other loss, by its silence."""
-        with contextlib.suppress(ProcessLookupError):
+    def watch(self, engine: Engine) -> bool:
+        """Watch a process by its pid; False where it has already ended, or cannot be watched."""
+        try:
             self._pidfds[os.pidfd_open(engine.pid)] = engine
+        except OSError as error:
+            log.warning("process %d cannot be watched: %s", engine.pid, error.strerror)
+            return False
+        return True
 
     def kill(self, engine: Engine) -> None:
         """SIGKILL, which ends a stopped process too."""
@@ -66,20 +83,12 @@ class EngineProcesses:
     def wait_until_ended(self) -> None:
         """Give all processes a moment to end, then kill those that have not."""
         deadline = time.monotonic() + STOP_SECONDS
-        while time.monotonic() < deadline and any(
-            _is_running(engine.pid) for engine in self._roster if engine.is_started
-        ):
-            for child in self._children.values():
-                child.poll()
-            time.sleep(0.02)
-        for engine in self._roster:
-            if engine.is_started:
-                self.kill(engine)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        poller = select.poll()
+        for pidfd in self._pidfds:
+            poller.register(pidfd, select.POLLIN)
+        while self._pidfds and (seconds_left := deadline - time.monotonic()) > 0:
+            for pidfd, _ in poller.poll(1000 * seconds_left):
+                poller.unregister(pidfd)
+                self.take_ended(pidfd)
+        for engine in self._pidfds.values():
+            self.kill(engine)

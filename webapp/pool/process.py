@@ -46,7 +46,7 @@ class Pool:
         for entry in catalog.entries:
             if entry.is_loaded_at_start and entry.is_installed:
                 self._roster.ensure(entry)
-        self._processes = EngineProcesses(self._roster)
+        self._processes = EngineProcesses()
         line = WaitingLine(queue_length=settings.queue_length, client_limit=settings.client_limit)
         self._dispatcher = Dispatcher(
             catalog, self._roster, line, epoch=secrets.token_hex(8), processes=self._processes
@@ -102,7 +102,7 @@ class Pool:
         if self._engines in ready:
             for engine_id, frame in _received(self._engines):
                 if (message := _decoded(decode_engine_to_pool, frame)) is not None:
-                    self._dispatcher.from_engine(engine_id.decode("ascii", "replace"), message, now)
+                    self._dispatcher.from_engine(engine_id.decode("utf-8", "replace"), message, now)
         if self._web in ready:
             for reader, frame in _received(self._web):
                 if (message := _decoded(decode_web_to_pool, frame)) is not None:
@@ -114,8 +114,9 @@ class Pool:
 
     def _start_engines(self, now: float) -> None:
         for engine in self._roster:
-            if not engine.is_started and now >= engine.start_due_at and self._dispatcher.is_wanted(engine):
-                self._processes.start(engine, now)
+            is_due = not engine.is_started and now >= engine.start_due_at
+            if is_due and self._dispatcher.is_wanted(engine) and not self._processes.start(engine, now):
+                self._dispatcher.lose_engine(engine, now)
 
     def _ping_engines(self) -> None:
         for engine in self._roster:
@@ -124,14 +125,13 @@ class Pool:
 
     def _flush(self) -> None:
         """Send what the turn has made: to each web process one message."""
-        outbox = self._dispatcher.outbox
-        for reader, messages in list(outbox.to_web.items()):
+        # To lose a web process makes messages for others: they go out with the next turn.
+        web_messages, engine_messages = self._dispatcher.take_outbox()
+        for reader, messages in web_messages.items():
             try:
                 self._web.send_multipart([reader, encode(messages)], zmq.NOBLOCK)
             except zmq.ZMQError:
                 self._dispatcher.lose_web_process(reader, time.monotonic())
-        outbox.to_web.clear()
-        engine_messages, outbox.to_engines = outbox.to_engines, []
         for engine_id, message in engine_messages:
             try:
                 self._engines.send_multipart([engine_id.encode(), encode(message)], zmq.NOBLOCK)
@@ -141,21 +141,28 @@ class Pool:
 
     def _stop_engines(self) -> None:
         for engine in self._roster:
-            if engine.is_connected:
+            if not engine.is_started:
+                continue
+            try:
                 self._engines.send_multipart([engine.engine_id.encode(), encode(EngineStop())], zmq.NOBLOCK)
-            elif engine.is_started:
+            except zmq.ZMQError:
+                # It has not connected yet, or is gone already.
                 self._processes.kill(engine)
         self._processes.wait_until_ended()
         self._context.destroy()
 
 
-def _received(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
+def _received(socket: zmq.Socket[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """The messages that wait, as pairs of peer and frame, at most MOST_READ."""
     for _ in range(MOST_READ):
         try:
-            yield socket.recv_multipart(zmq.NOBLOCK)
+            frames = socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return
+        if len(frames) == 2:
+            yield frames[0], frames[1]
+        else:
+            log.error("a message of %d frames is left out", len(frames))
 
 
 def _decoded(decode: Callable[[bytes], T], frame: bytes) -> T | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flask import Flask, Response, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from webapp.catalog import read_catalog
 from webapp.settings import PROJECT_FOLDER, Settings, make_folders, read_settings
@@ -82,6 +82,13 @@ def _request_error(error: RequestError) -> Response | tuple[Response, int]:
 
 def _http_error(error: HTTPException) -> Response:
     """A path, method or form that no route takes, in the shape of where it came from."""
+    response = _http_error_page(error)
+    if isinstance(error, MethodNotAllowed):
+        response.allow.update(error.valid_methods or ())
+    return response
+
+
+def _http_error_page(error: HTTPException) -> Response:
     if request.path.startswith("/client/v4/"):
         return workers_ai.route_error_response(error)
     code = "CsrfTokenInvalid" if isinstance(error, CSRFError) else (error.name.title().replace(" ", ""))

@@ -10,6 +10,7 @@
     ├── ModelNotInstalled        503
     ├── ModelUnavailable         503  its engine does not start
     ├── FeatureUnsupported       400  asked for what this model or server does not do
+    ├── InvalidPrompt            400  the model's chat template takes no such messages
     ├── ContextWindowExceeded    413
     ├── ClientLimitReached       429
     ├── PoolOverloaded           503
@@ -81,6 +82,10 @@ class FeatureUnsupported(RequestError):
     status = 400
 
 
+class InvalidPrompt(RequestError):
+    status = 400
+
+
 class ContextWindowExceeded(RequestError):
     status = 413
 
@@ -121,7 +126,14 @@ class GenerationFailed(RequestError):
 
 _FROM_THE_WIRE: dict[str, type[RequestError]] = {
     error.__name__: error
-    for error in (ModelNotFound, ModelUnavailable, ContextWindowExceeded, ClientLimitReached, PoolOverloaded)
+    for error in (
+        ModelNotFound,
+        ModelUnavailable,
+        InvalidPrompt,
+        ContextWindowExceeded,
+        ClientLimitReached,
+        PoolOverloaded,
+    )
 }
 
 

@@ -8,7 +8,7 @@ from webapp.web.pool_client import PoolClient, Subscription
 from webapp.web.request_fields import GenerationFields, find_model, to_request
 from webapp.web.sse import KEEP_ALIVE_SECONDS, Item, watch_reader
 from webapp.wire.generation import Delta, Failed, Finished, Loading, Queued
-from webapp.wire.messages import Gone, Submit
+from webapp.wire.messages import Gone, Published, Submit
 
 
 class WholeAnswer:
@@ -98,9 +98,13 @@ def _read_until_started(subscription: Subscription) -> list[Item]:
         for item in items:
             if isinstance(item, Gone):
                 raise error_from_wire("GenerationLost", "The pool has lost this generation.")
-            if isinstance(item.event, Failed):
+            if isinstance(item.event, Failed) and not any(_has_text(earlier) for earlier in started):
                 raise error_from_wire(item.event.code, item.event.message)
             if not isinstance(item.event, Queued | Loading):
                 started.append(item)
         if started:
             return started
+
+
+def _has_text(item: Item) -> bool:
+    return isinstance(item, Published) and isinstance(item.event, Delta)

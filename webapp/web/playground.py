@@ -198,7 +198,12 @@ def _state_or_none(pool: PoolClient) -> PoolState | None:
 
 def _form_values(form: MultiDict[str, str]) -> FormValues:
     names = FormValues.__dataclass_fields__
-    return FormValues(**({"model": ""} | {name: form[name] for name in names if name in form}))
+    return FormValues(**({"model": ""} | {name: _text(form, name) for name in names if name in form}))
+
+
+def _text(form: MultiDict[str, str], name: str) -> str:
+    """A field's text with the line ends that were typed: a form sends each as CR LF."""
+    return form.get(name, "").replace("\r\n", "\n")
 
 
 def _read_history(form: MultiDict[str, str]) -> list[HistoryMessage]:
@@ -210,11 +215,11 @@ def _read_history(form: MultiDict[str, str]) -> list[HistoryMessage]:
 
 def _read_form(form: MultiDict[str, str], history: list[HistoryMessage]) -> GenerationFields:
     """The typed fields: system prompt, earlier turns and the new prompt become the messages. Raises InvalidFields."""
-    prompt = form.get("prompt", "")
+    prompt, system_prompt = _text(form, "prompt"), _text(form, "system")
     if not prompt.strip():
         raise InvalidFields({"prompt": "is empty"})
     parameters = read_fields({name: form[name] for name in form if name not in ("messages", "options")}, is_form=True)
-    system = [HistoryMessage("system", form["system"])] if form.get("system", "").strip() else []
+    system = [HistoryMessage("system", system_prompt)] if system_prompt.strip() else []
     messages = [msgspec.structs.asdict(message) for message in (*system, *history, HistoryMessage("user", prompt))]
     conversation = read_fields({"messages": messages})
     return msgspec.structs.replace(parameters, prompt=None, messages=conversation.messages)

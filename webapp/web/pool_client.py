@@ -13,12 +13,14 @@ from types import TracebackType
 from typing import Self
 
 import gevent
+import msgspec
 import zmq.green as zmq
 from gevent.event import AsyncResult, Event
 from zmq import Socket as ZmqSocket
 
 from webapp.web.errors import GenerationNotFound, PoolUnavailable, ReaderLeft, error_from_wire
 from webapp.wire.codec import decode_pool_to_web, encode
+from webapp.wire.generation import Failed, Finished
 from webapp.wire.messages import (
     Abort,
     Accepted,
@@ -45,6 +47,8 @@ HELLO_SECONDS = 0.5
 ANSWER_SECONDS = 2.0
 # Messages read before the other greenlets have their turn.
 MOST_READ = 64
+# Messages that may wait for the pool: an Attach for each reader, when a new pool comes, and a Detach for each.
+MOST_UNSENT = 20_000
 # Events that may wait for one slow reader; past that they are dropped here and asked for again when it reads.
 MOST_WAITING = 2048
 
@@ -58,14 +62,16 @@ class Subscription:
     def __init__(self, client: "PoolClient", generation_id: str, owner: str, *, after: int = 0) -> None:
         self.generation_id = generation_id
         self.is_accepted = False
+        self.is_closed = False
         self._client = client
         self._owner = owner
         self._waiting: deque[Published | Gone] = deque()
         self._has_news = Event()
-        self._taken_id = after
         self._queued_id = after
+        # Dropped events that the pool has to send again.
         self._is_behind = False
-        self._is_closed = False
+        self._is_attaching = False
+        self._has_end = False
         self._has_reader_left = False
 
     def __enter__(self) -> Self:
@@ -79,7 +85,8 @@ class Subscription:
     def take(self, timeout: float) -> list[Published | Gone]:
         """All that waits, or what comes within `timeout` seconds; empty where nothing does. Raises ReaderLeft."""
         if self._is_behind:
-            self._catch_up()
+            self._is_behind = False
+            self._client.attach_anew(self)
         if not self._waiting and not self._has_reader_left:
             self._has_news.wait(timeout)
         self._has_news.clear()
@@ -87,21 +94,32 @@ class Subscription:
             raise ReaderLeft("The reader has closed the connection.")
         taken = list(self._waiting)
         self._waiting.clear()
-        self._taken_id = self._queued_id
         return taken
 
     def put(self, message: Published | Gone) -> None:
-        """Take what the pool says; called by the client's reading greenlet."""
-        if isinstance(message, Published) and not self._has_use_for(message.event_id):
+        """Take what the pool says; called by the client's reading greenlet. After the end, nothing is taken."""
+        if self._has_end or (isinstance(message, Published) and not self._has_use_for(message.event_id)):
             return
+        self._has_end = isinstance(message, Gone) or isinstance(message.event, Finished | Failed)
         self._waiting.append(message)
         self._has_news.set()
 
     def question(self) -> Attach:
         """Asks for everything after the last event that was queued here."""
+        self._is_attaching = True
         return Attach(
             ask=self._client.next_ask(), generation_id=self.generation_id, owner=self._owner, after=self._queued_id
         )
+
+    def answered(self, *, is_accepted: bool) -> None:
+        """The pool has answered the question, before the events that follow the answer are read."""
+        self._is_attaching = False
+        self.is_accepted = self.is_accepted or is_accepted
+
+    def fall_behind(self) -> None:
+        """Events were dropped: the next `take` asks for them again."""
+        self._is_attaching = False
+        self._is_behind = True
 
     def leave(self) -> None:
         """The reader has gone: wakes `take`, which raises ReaderLeft."""
@@ -110,30 +128,23 @@ class Subscription:
 
     def close(self) -> None:
         """Stop reading. Idempotent."""
-        if not self._is_closed:
-            self._is_closed = True
+        if not self.is_closed:
+            self.is_closed = True
             self._client.forget(self)
 
     def _has_use_for(self, event_id: int) -> bool:
         if not self.is_accepted or self._is_behind:
             return False
-        if event_id == 0:
-            return True
-        if event_id > self._queued_id + 1:
+        if event_id > self._queued_id + 1 and not self._is_attaching:
+            # Once for each gap: what comes until the answer shows the same one.
             self._client.attach_anew(self)
-        if event_id != self._queued_id + 1:
+        if event_id not in (0, self._queued_id + 1):
             return False
         if len(self._waiting) >= MOST_WAITING:
-            self._is_behind = True
-            self._waiting.clear()
+            self.fall_behind()
             return False
-        self._queued_id = event_id
+        self._queued_id = max(self._queued_id, event_id)
         return True
-
-    def _catch_up(self) -> None:
-        self._is_behind = False
-        self._queued_id = self._taken_id
-        self._client.attach_anew(self)
 
 
 class PoolClient:
@@ -195,7 +206,12 @@ class PoolClient:
         """Ask again for what a subscription has missed; the answer comes to it by itself."""
         question = subscription.question()
         self._subscribing[question.ask] = subscription
-        self._send(question)
+        try:
+            self._send(question)
+        except PoolUnavailable:
+            # Many may ask at once, when a new pool comes; this one asks again at its next turn.
+            del self._subscribing[question.ask]
+            subscription.fall_behind()
 
     def forget(self, subscription: Subscription) -> None:
         """A reader has closed its subscription."""
@@ -204,8 +220,13 @@ class PoolClient:
             return
         readers.remove(subscription)
         if not readers:
-            del self._subscriptions[subscription.generation_id]
-            self._send(Detach(subscription.generation_id))
+            self._detach(subscription.generation_id)
+
+    def _detach(self, generation_id: str) -> None:
+        self._subscriptions.pop(generation_id, None)
+        # Where it cannot be sent, the pool has long not heard of this process and counts none of its readers.
+        with contextlib.suppress(PoolUnavailable):
+            self._send(Detach(generation_id))
 
     def _subscribe(self, subscription: Subscription, question: Submit | Attach) -> Answer:
         self._subscribing[question.ask] = subscription
@@ -213,9 +234,9 @@ class PoolClient:
             answer = self._ask(question)
         except PoolUnavailable:
             # The pool may have taken the question all the same, and count a reader that is none.
-            self.forget(subscription)
-            with contextlib.suppress(PoolUnavailable):
-                self._send(Detach(subscription.generation_id))
+            subscription.close()
+            if subscription.generation_id not in self._subscriptions:
+                self._detach(subscription.generation_id)
             raise
         finally:
             self._subscribing.pop(question.ask, None)
@@ -264,7 +285,7 @@ class PoolClient:
                 while len(frames) < MOST_READ:
                     frames.append(socket.recv(zmq.NOBLOCK))
             for frame in frames:
-                for message in decode_pool_to_web(frame):
+                for message in _decoded(frame):
                     self._take(message)
             gevent.sleep(0)
 
@@ -274,15 +295,15 @@ class PoolClient:
                 for subscription in self._subscriptions.get(message.generation_id, ()):
                     subscription.put(message)
             case PoolHello():
-                self._take_epoch(message.epoch)
+                self._take_hello(message)
             case _:
                 self._take_answer(message)
 
     def _take_answer(self, answer: Answer) -> None:
         subscription = self._subscribing.pop(answer.ask, None)
-        if subscription and isinstance(answer, Accepted):
-            # Before the events that follow the answer are read.
-            subscription.is_accepted = True
+        if subscription:
+            subscription.answered(is_accepted=isinstance(answer, Accepted))
+        if subscription and isinstance(answer, Accepted) and not subscription.is_closed:
             readers = self._subscriptions[subscription.generation_id]
             if subscription not in readers:
                 readers.append(subscription)
@@ -293,22 +314,34 @@ class PoolClient:
             # It attached anew, and the pool has lost the generation.
             subscription.put(answer)
 
-    def _take_epoch(self, epoch: str) -> None:
-        if self._epoch and epoch != self._epoch:
-            log.warning("the pool is a new one; readers attach anew")
+    def _take_hello(self, hello: PoolHello) -> None:
+        if self._epoch and (hello.is_first or hello.epoch != self._epoch):
+            log.warning("the pool is a new one, or had given this process up; readers attach anew")
+            # What was asked of the old pool is never answered; those who wait for an answer time out.
+            self._subscribing = {ask: asking for ask, asking in self._subscribing.items() if ask in self._answers}
             for subscriptions in list(self._subscriptions.values()):
                 for subscription in subscriptions:
                     self.attach_anew(subscription)
-        self._epoch = epoch
+        self._epoch = hello.epoch
 
 
 def _connect(address: str) -> ZmqSocket[bytes]:
     dealer = zmq.Context().socket(zmq.DEALER)
     dealer.setsockopt(zmq.LINGER, 0)
+    dealer.setsockopt(zmq.SNDHWM, MOST_UNSENT)
     dealer.setsockopt(zmq.RECONNECT_IVL, 50)
     dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
     dealer.connect(address)
     return dealer
+
+
+def _decoded(frame: bytes) -> list[PoolToWeb]:
+    try:
+        return decode_pool_to_web(frame)
+    except msgspec.MsgspecError as error:
+        # As when a new version of the web meets an older pool: no reader may be lost with one message.
+        log.error("a message of the pool cannot be read: %s", error)
+        return []
 
 
 def _check_accepted(answer: Answer) -> None:

@@ -6,7 +6,7 @@ break out of its frame.
 
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 import gevent
@@ -61,9 +61,14 @@ def read_last_event_id() -> int:
     return int(text)
 
 
-def stream(subscription: Subscription, write: Callable[[Item], bytes], *, opening: bytes = b"") -> Response:
-    """A response that writes every item of the subscription, to its end. What waits goes out as one chunk."""
-    response = Response(_chunks(subscription, write, opening), content_type="text/event-stream")
+def stream(
+    subscription: Subscription, write: Callable[[Item], bytes], *, items: Sequence[Item] = (), opening: bytes = b""
+) -> Response:
+    """A response that writes every item of the subscription, to its end. What waits goes out as one chunk.
+
+    It begins with the frames in `opening` and with `items`, which were taken before.
+    """
+    response = Response(_chunks(subscription, write, items, opening), content_type="text/event-stream")
     response.headers["Cache-Control"] = "no-cache, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
     # Also where the generator was never started, as for HEAD.
@@ -87,15 +92,15 @@ def watch_reader(subscription: Subscription) -> None:
         gevent.spawn(_watch, connection, subscription)
 
 
-def _chunks(subscription: Subscription, write: Callable[[Item], bytes], opening: bytes) -> Iterator[bytes]:
-    if opening:
-        yield opening
+def _chunks(
+    subscription: Subscription, write: Callable[[Item], bytes], items: Sequence[Item], opening: bytes
+) -> Iterator[bytes]:
+    if first := opening + b"".join(map(write, items)):
+        yield first
     with suppress(ReaderLeft):
-        while True:
+        while not (items and is_end(items[-1])):
             items = subscription.take(KEEP_ALIVE_SECONDS)
             yield b"".join(map(write, items)) if items else KEEP_ALIVE
-            if items and is_end(items[-1]):
-                return
 
 
 def _watch(connection: socket.socket, subscription: Subscription) -> None:

@@ -17,6 +17,8 @@ from webapp.wire.messages import EngineState, PoolState
 # A token this old, in seconds, shows that an engine works; and how long a probe may take to bring one.
 FRESH_TOKEN_SECONDS = 10.0
 PROBE_SECONDS = 5.0
+# An engine's id begins with the pid of the pool that started it.
+_HAS_PID = frozenset({"pid", "engine_id"})
 
 
 def blueprint(pool: PoolClient, tokens: ApiTokens, catalog: Catalog) -> Blueprint:
@@ -84,7 +86,7 @@ def _problem(engine: EngineState) -> str:
 def _describe(state: PoolState, *, has_pids: bool) -> dict[str, object]:
     processes = _processes(state)
     if not has_pids:
-        processes = [{name: value for name, value in process.items() if name != "pid"} for process in processes]
+        processes = [{name: value for name, value in process.items() if name not in _HAS_PID} for process in processes]
     return {
         "epoch": state.epoch,
         "answered_by": os.getpid() if has_pids else None,

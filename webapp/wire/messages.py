@@ -5,13 +5,15 @@ number that grows with every dispatch, so that what a lost engine still says abo
 told apart from what the present one says.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from webapp.wire.generation import EngineEvent, GenerationEvent, GenerationRequest
 
 EngineStateName = Literal["starting", "loading", "idle", "busy", "draining", "lost"]
+# The kernel reads 0 and negative numbers as whole groups of processes; 2**22 is its own limit (proc(5), pid_max).
+Pid = Annotated[int, Meta(ge=1, le=2**22)]
 
 
 class Wire(Struct, frozen=True, array_like=True, tag=True):
@@ -85,9 +87,13 @@ WebToPool = WebHello | Submit | Attach | Detach | Abort | AskState
 
 
 class PoolHello(Wire, frozen=True):
-    """The pool lives. A new `epoch` means a new pool process: readers attach anew."""
+    """The pool lives. A new `epoch` means a new pool process: readers attach anew.
+
+    So they do with `is_first`: the pool did not know this web process, or had given it up and its readers with it.
+    """
 
     epoch: str
+    is_first: bool = False
 
 
 class Answer(Wire, frozen=True, kw_only=True):
@@ -211,7 +217,7 @@ class EngineHello(Wire, frozen=True, kw_only=True):
     """Sent first, and again whenever the pool's epoch changes."""
 
     engine_id: str
-    pid: int
+    pid: Pid
     model: str
 
 

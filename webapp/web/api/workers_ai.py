@@ -25,6 +25,7 @@ JSON_TYPE = "application/json"
 _ERRORS: dict[type[errors.RequestError], tuple[int, int, str]] = {
     errors.InvalidFields: (400, 5006, "Bad input"),
     errors.FeatureUnsupported: (400, 5006, "Bad input"),
+    errors.InvalidPrompt: (400, 5006, "Bad input"),
     errors.BodyMissing: (400, 3003, "Incomplete request"),
     errors.BodyTooLarge: (413, 3006, "Request too large"),
     errors.ModelNotFound: (400, 5007, "No such model"),
@@ -41,6 +42,7 @@ _GATE_ERRORS: dict[type[errors.RequestError], tuple[int, int, str]] = {
     errors.ApiTokenMissing: (401, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers"),
     errors.ApiTokenInvalid: (401, 10000, "Authentication error"),
 }
+_ROUTE_PROBLEM = {"code": 7000, "message": "No route for that URI"}
 # Ours: Cloudflare documents no number for a fault inside.
 _INTERNAL = (500, 5000, "Generation failed")
 
@@ -67,7 +69,7 @@ def blueprint(generations: Generations, tokens: ApiTokens) -> Blueprint:
             subscription, items = generations.start(submit)
             # Bound now: nothing of the request is at hand any more while the stream is written.
             write = partial(_chunk, request_id=g.request_id)
-            response = stream(subscription, write, opening=b"".join(map(write, items)))
+            response = stream(subscription, write, items=items)
         else:
             response = _json(_envelope(_result(generations.answer(submit))), 200)
         if serving is not entry:
@@ -151,9 +153,11 @@ def _error_response(error: errors.RequestError) -> Response:
 
 
 def route_error_response(error: HTTPException) -> Response:
-    """The answer to a path or method that this API does not have."""
-    problem = {"code": 7000, "message": "No route for that URI"}
-    return _json({"success": False, "errors": [problem], "messages": [], "result": None}, error.code or 404)
+    """The answer to a path or method that this API does not have, or to a request that fails by our fault."""
+    status = error.code or 404
+    is_fault = status >= 500
+    problem = {"code": _INTERNAL[1], "message": _INTERNAL[2]} if is_fault else _ROUTE_PROBLEM
+    return _json({"success": False, "errors": [problem], "messages": [], "result": None}, status)
 
 
 def _json(payload: object, status: int) -> Response:

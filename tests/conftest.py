@@ -1,0 +1,41 @@
+"""Servers for the tests that need one: a scripted one for order and faults, a real one for the real model."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.harness import Server, make_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A scripted server that all tests share; those that kill processes leave it whole again."""
+    shared = make_server(tmp_path_factory.mktemp("scripted"), JETON_GRACE_SECONDS="4", JETON_CLIENT_LIMIT="100")
+    shared.start()
+    yield shared
+    shared.stop()
+
+
+@pytest.fixture(scope="session")
+def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the shipped catalogue and the real starter model."""
+    shared = make_server(tmp_path_factory.mktemp("real"), models_file=None)
+    shared.start()
+    yield shared
+    shared.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Starts servers with settings of the test's own, and stops them after it."""
+    started: list[Server] = []
+
+    def start(**settings: str) -> Server:
+        server = make_server(tmp_path_factory.mktemp("own"), **settings)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.stop()

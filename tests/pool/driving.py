@@ -1,0 +1,273 @@
+"""Drives a real dispatcher by hand: the clock, the web processes and the engines are the test's."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from webapp.catalog import Catalog, CatalogEntry, Weights
+from webapp.pool.dispatcher import Dispatcher
+from webapp.pool.generation_log import Generation
+from webapp.pool.roster import Engine, Roster
+from webapp.pool.waiting_line import WaitingLine
+from webapp.wire.generation import Delta, EngineEvent, Failed, Finished, GenerationRequest, Usage
+from webapp.wire.messages import (
+    Abort,
+    AbortLease,
+    Answer,
+    AskState,
+    Attach,
+    Detach,
+    Dispatch,
+    EngineHeartbeat,
+    EngineHello,
+    EnginePing,
+    EngineStop,
+    LeaseEvent,
+    LoadFailed,
+    PoolState,
+    PoolToEngine,
+    PoolToWeb,
+    Published,
+    StepEvents,
+    Submit,
+    WebHello,
+)
+
+MODEL = "@test/model"
+COLD = "@test/cold"
+EPOCH = "epoch-2"
+WEB = b"web-1"
+OWNER = "owner"
+
+
+def entry(name: str = MODEL, *, slots: int = 2, engines: int = 1, is_loaded_at_start: bool = True) -> CatalogEntry:
+    return CatalogEntry(
+        name=name,
+        title=name,
+        description="",
+        weights=Weights(scripted=True),
+        precision="scripted",
+        context_window=100,
+        sequence_length=100,
+        slots=slots,
+        engines=engines,
+        is_loaded_at_start=is_loaded_at_start,
+    )
+
+
+def submit(
+    generation_id: str,
+    *,
+    client: str = "client",
+    owner: str = OWNER,
+    model: str = MODEL,
+    attach: bool = True,
+    grace_seconds: float = 0.0,
+    reject_if_busy: bool = False,
+    ask: int = 1,
+) -> Submit:
+    request = GenerationRequest(model=model, context_window=100, max_tokens=50, seed=1, prompt="Hi")
+    return Submit(
+        ask=ask,
+        generation_id=generation_id,
+        owner=owner,
+        client=client,
+        request=request,
+        grace_seconds=grace_seconds,
+        attach=attach,
+        reject_if_busy=reject_if_busy,
+    )
+
+
+def generation(
+    generation_id: str, *, client: str = "client", accepted_at: float = 1.0, model: str = MODEL
+) -> Generation:
+    return Generation(submit(generation_id, client=client, model=model), accepted_at)
+
+
+def heartbeat(*, capacity: int = 2, is_ready: bool = True, load_fraction: float = 1.0) -> EngineHeartbeat:
+    return EngineHeartbeat(
+        load_fraction=load_fraction,
+        is_ready=is_ready,
+        device="cpu",
+        precision="scripted",
+        capacity=capacity,
+        memory_bytes=1,
+        turn_age=0.0,
+    )
+
+
+@dataclass
+class Keeper:
+    """Holds no processes, only what the dispatcher wanted of them."""
+
+    watched: list[int] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
+    # Processes that have ended before anybody watched them.
+    dead_pids: set[int] = field(default_factory=set)
+
+    def watch(self, engine: Engine) -> bool:
+        self.watched.append(engine.pid)
+        return engine.pid not in self.dead_pids
+
+    def kill(self, engine: Engine) -> None:
+        self.killed.append(engine.engine_id)
+
+
+class Pool:
+    """A dispatcher, what it has said to whom, and an engine process for each post."""
+
+    def __init__(
+        self,
+        *entries: CatalogEntry,
+        queue_length: int = 100,
+        client_limit: int = 100,
+    ) -> None:
+        self.now = 1000.0
+        self.keeper = Keeper()
+        self.roster = Roster()
+        self.line = WaitingLine(queue_length=queue_length, client_limit=client_limit)
+        catalog = Catalog(list(entries) or [entry()])
+        for each in catalog.entries:
+            if each.is_loaded_at_start:
+                self.roster.ensure(each)
+        self.dispatcher = Dispatcher(catalog, self.roster, self.line, epoch=EPOCH, processes=self.keeper)
+        self.heard: dict[bytes, list[PoolToWeb]] = defaultdict(list)
+        self.told: dict[str, list[PoolToEngine]] = defaultdict(list)
+        self._engine_count = 0
+
+    # --- engines ---
+
+    @property
+    def posts(self) -> list[Engine]:
+        return list(self.roster)
+
+    def start_engine(self, post: int = 0, *, is_ready: bool = True) -> str:
+        """A process takes the post, connects and, where wanted, is ready."""
+        self._engine_count += 1
+        engine_id = f"7-{self._engine_count}"
+        engine = self.posts[post]
+        engine.started(engine_id, 5000 + self._engine_count, self.now)
+        self.from_engine(engine_id, EngineHello(engine_id=engine_id, pid=engine.pid, model=engine.entry.name))
+        if is_ready:
+            self.beat(engine_id)
+        return engine_id
+
+    def beat(self, engine_id: str, *, is_ready: bool = True, load_fraction: float = 1.0) -> None:
+        engine = self.roster.find(engine_id)
+        capacity = engine.entry.slots if engine else 2
+        self.from_engine(engine_id, heartbeat(capacity=capacity, is_ready=is_ready, load_fraction=load_fraction))
+
+    def lose_engine(self, post: int = 0) -> None:
+        """The engine's process has ended."""
+        self.dispatcher.lose_engine(self.posts[post], self.now)
+        self._deliver()
+
+    def fail_to_load(self, post: int = 0) -> None:
+        """A process takes the post when it may, says that it cannot load, and ends."""
+        self.now = max(self.now, self.posts[post].start_due_at)
+        engine_id = self.start_engine(post, is_ready=False)
+        self.from_engine(engine_id, LoadFailed("no weights"))
+        self.lose_engine(post)
+
+    def from_engine(self, engine_id: str, message: object) -> None:
+        self.dispatcher.from_engine(engine_id, message, self.now)
+        self._deliver()
+
+    def dispatches(self, engine_id: str) -> list[Dispatch]:
+        return [message for message in self.told[engine_id] if isinstance(message, Dispatch)]
+
+    def running(self, engine_id: str) -> dict[str, Dispatch]:
+        """What this engine runs, by generation: what it was given and not told to drop."""
+        running: dict[str, Dispatch] = {}
+        for message in self.told[engine_id]:
+            match message:
+                case Dispatch():
+                    running[message.generation_id] = message
+                case AbortLease() if message.generation_id in running:
+                    if running[message.generation_id].lease == message.lease:
+                        del running[message.generation_id]
+                case EnginePing():
+                    running = {name: each for name, each in running.items() if each.lease in message.leases}
+                case EngineStop():
+                    running = {}
+        return running
+
+    def event(self, engine_id: str, generation_id: str, event: EngineEvent, *, lease: int | None = None) -> None:
+        """The engine says this of the generation, under its last lease where none is named."""
+        if lease is None:
+            lease = next(d.lease for d in reversed(self.dispatches(engine_id)) if d.generation_id == generation_id)
+        self.from_engine(engine_id, StepEvents([LeaseEvent(generation_id, lease, event)]))
+
+    def token(self, engine_id: str, generation_id: str, position: int) -> None:
+        self.event(engine_id, generation_id, Delta(position, f"{position} ", (position,)))
+
+    def finish(self, engine_id: str, generation_id: str, *, tokens: int = 0) -> None:
+        self.event(engine_id, generation_id, Finished("stop", Usage(1, tokens)))
+
+    # --- web processes ---
+
+    def from_web(self, message: object, reader: bytes = WEB) -> None:
+        self.dispatcher.from_web(reader, message, self.now)
+        self._deliver()
+
+    def ask(self, question: object, reader: bytes = WEB) -> Answer:
+        """The answer to a question."""
+        before = len(self.heard[reader])
+        self.from_web(question, reader)
+        return next(message for message in self.heard[reader][before:] if isinstance(message, Answer))
+
+    def submit(self, generation_id: str, *, reader: bytes = WEB, **given: object) -> Answer:
+        return self.ask(submit(generation_id, **given), reader)
+
+    def attach(self, generation_id: str, *, after: int = 0, owner: str = OWNER, reader: bytes = WEB) -> Answer:
+        return self.ask(Attach(ask=2, generation_id=generation_id, owner=owner, after=after), reader)
+
+    def detach(self, generation_id: str, *, reader: bytes = WEB) -> None:
+        self.from_web(Detach(generation_id), reader)
+
+    def abort(self, generation_id: str, *, owner: str = OWNER, reader: bytes = WEB) -> Answer:
+        return self.ask(Abort(ask=3, generation_id=generation_id, owner=owner), reader)
+
+    def hello(self, reader: bytes = WEB) -> None:
+        self.from_web(WebHello(1, 2), reader)
+
+    def state(self, *, probe: bool = False) -> PoolState:
+        state = self.ask(AskState(ask=4, probe=probe), b"operator")
+        assert isinstance(state, PoolState)
+        return state
+
+    def published(self, generation_id: str, reader: bytes = WEB) -> list[Published]:
+        return [m for m in self.heard[reader] if isinstance(m, Published) and m.generation_id == generation_id]
+
+    def numbered(self, generation_id: str, reader: bytes = WEB) -> list[tuple[int, object]]:
+        """The kept events this web process has got, as pairs of event id and event."""
+        return [(m.event_id, m.event) for m in self.published(generation_id, reader) if m.event_id]
+
+    def statuses(self, generation_id: str, reader: bytes = WEB) -> list[object]:
+        return [m.event for m in self.published(generation_id, reader) if not m.event_id]
+
+    def ends(self, generation_id: str, reader: bytes = WEB) -> list[Finished | Failed]:
+        return [event for _, event in self.numbered(generation_id, reader) if isinstance(event, Finished | Failed)]
+
+    # --- time ---
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.dispatcher.pass_time(self.now)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        to_web, to_engines = self.dispatcher.take_outbox()
+        for reader, messages in to_web.items():
+            self.heard[reader] += messages
+        for engine_id, message in to_engines:
+            self.told[engine_id].append(message)
+
+
+def ids(numbered: Iterable[tuple[int, object]]) -> list[int]:
+    return [event_id for event_id, _ in numbered]
+
+
+def text(numbered: Iterable[tuple[int, object]]) -> str:
+    return "".join(event.text for _, event in numbered if isinstance(event, Delta))
