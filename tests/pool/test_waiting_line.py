@@ -58,6 +58,27 @@ def test_client_that_already_runs_comes_after_one_that_does_not() -> None:
     assert order(line) == ["b1", "a2"]
 
 
+def test_client_with_a_long_line_does_not_go_again_before_one_that_waits() -> None:
+    # Where one generation runs at a time, nobody runs at the moment of choosing.
+    line = make_line()
+    first, *_ = admit(line, "a1", "a2", "a3", "b1")
+
+    line.take(first)
+    line.release(first)
+
+    assert order(line) == ["b1", "a2", "a3"]
+
+
+def test_client_that_has_gone_leaves_nothing_behind() -> None:
+    line = make_line()
+    first, second = admit(line, "a1", "b1")
+    line.take(first)
+    line.release(first)
+    line.remove(second)
+
+    assert not line._last_turns and not line._running
+
+
 def test_lines_of_two_models_do_not_mix() -> None:
     line = make_line()
 

@@ -112,6 +112,11 @@ class ScriptedRunner:
     def step(self) -> list[LeaseEvent]:
         """The next token of every generation that is due; sleeps a little where none is."""
         now = time.monotonic()
+        complete = [running.sequence for running in self._running.values() if running.sequence.finish_reason]
+        for sequence in complete:
+            del self._running[sequence.lease]
+        if complete:
+            return [sequence.end() for sequence in complete]
         due = [running for running in self._running.values() if running.due_at <= now]
         if not due and self._running:
             soonest = min(running.due_at for running in self._running.values())

@@ -323,8 +323,8 @@ class Dispatcher:
         if not waiting:
             return False
         generation = waiting[0]
-        # Suspects run one to an engine, so that the one that loses engines is found and fails alone.
-        able = [engine for engine in engines if engine.room > 0 and not (generation.is_suspect and engine.has_suspect)]
+        # Nothing joins a suspect, so that the one that loses engines is found and fails alone.
+        able = [engine for engine in engines if engine.room > 0 and not engine.has_suspect]
         if not able:
             return False
         self._line.take(generation)

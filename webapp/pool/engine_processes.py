@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 # How long engines have to end by themselves at a stop before they are killed.
 STOP_SECONDS = 3.0
+# OpenMP's threads spin between two parallel loops unless told otherwise; the web processes then wait for a core.
+_ENGINE_DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 class EngineProcesses:
@@ -39,7 +41,7 @@ class EngineProcesses:
         engine_id = f"{os.getpid()}-{next(self._numbers)}"
         command = [sys.executable, "-m", "webapp", "engine", "--model", engine.entry.name, "--engine-id", engine_id]
         try:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_ENGINE_DEFAULTS | os.environ)
         except OSError as error:
             # No memory for another process, or none allowed: the pool and its other engines go on.
             engine.error = f"its process cannot be started: {error.strerror}"

@@ -1,9 +1,11 @@
 """Who is next: bounded admission, and one fair line for each model. Knows generations, not engines.
 
-Clients take turns: the line is ordered by how many of the same client stand before, then by arrival, so
-a client with a hundred generations delays another's first by no more than one turn.
+Clients take turns: the line is ordered by how many of the same client stand before or run, then by who was
+served longest ago, then by arrival. So a client with a hundred generations delays another's first by no
+more than one turn, also where one generation runs at a time.
 """
 
+import itertools
 import math
 from collections import Counter, defaultdict
 
@@ -30,6 +32,9 @@ class WaitingLine:
         self._client_limit = client_limit
         self._waiting: dict[str, list[Generation]] = defaultdict(list)
         self._running = Counter[str]()
+        # When each client that waits or runs was last served, as the number of that turn.
+        self._last_turns: dict[str, int] = {}
+        self._turns = itertools.count(1)
 
     def admit(self, generation: Generation, *, is_room: bool) -> None:
         """Let the generation stand in line. `is_room`: an engine could take it at once. Raises Refusal."""
@@ -46,13 +51,15 @@ class WaitingLine:
 
     def take(self, generation: Generation) -> None:
         """The generation leaves the line for an engine; it counts as running until `release`."""
+        client = generation.submit.client
         self._waiting[generation.submit.request.model].remove(generation)
-        self._running[generation.submit.client] += 1
+        self._running[client] += 1
+        self._last_turns[client] = next(self._turns)
 
     def put_back(self, generation: Generation) -> None:
         """A generation whose engine was lost waits again, where its arrival puts it."""
-        self.release(generation)
         self._waiting[generation.submit.request.model].append(generation)
+        self.release(generation)
 
     def release(self, generation: Generation) -> None:
         """A generation that ran has ended."""
@@ -60,25 +67,32 @@ class WaitingLine:
         self._running[client] -= 1
         if self._running[client] <= 0:
             del self._running[client]
+        self._forget_if_gone(client)
 
     def remove(self, generation: Generation) -> None:
         """A generation leaves the line without having run."""
         self._waiting[generation.submit.request.model].remove(generation)
+        self._forget_if_gone(generation.submit.client)
 
     def in_order(self, model: str) -> list[Generation]:
         """Those that wait for the model, the next one first."""
         turns = self._running.copy()
-        keyed: list[tuple[float, float, Generation]] = []
+        keyed: list[tuple[float, int, float, Generation]] = []
         for generation in sorted(self._waiting[model], key=lambda waiting: waiting.accepted_at):
             # One whose engine was lost goes first: its reader has already seen the start.
-            turn = -math.inf if generation.is_suspect else turns[generation.submit.client]
-            turns[generation.submit.client] += 1
-            keyed.append((turn, generation.accepted_at, generation))
-        return [generation for _, _, generation in sorted(keyed, key=lambda key: key[:2])]
+            client = generation.submit.client
+            turn = -math.inf if generation.is_suspect else turns[client]
+            turns[client] += 1
+            keyed.append((turn, self._last_turns.get(client, 0), generation.accepted_at, generation))
+        return [generation for *_, generation in sorted(keyed, key=lambda key: key[:3])]
 
     def counts(self) -> dict[str, int]:
         """How many wait, for each model for which any do."""
         return {model: len(line) for model, line in self._waiting.items() if line}
+
+    def _forget_if_gone(self, client: str) -> None:
+        if client not in self._running and not any(other.submit.client == client for other in self._all()):
+            self._last_turns.pop(client, None)
 
     def _all(self) -> list[Generation]:
         return [generation for line in self._waiting.values() for generation in line]
