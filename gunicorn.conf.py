@@ -1,8 +1,10 @@
 """gunicorn's configuration: gevent web processes, time-outs, a strict parser. It does not own the pool."""
 
+import os
 import subprocess
 import sys
 
+from webapp.processes import end_with_parent
 from webapp.settings import read_settings
 
 settings = read_settings()
@@ -27,5 +29,10 @@ accesslog = None
 
 
 def on_starting(server: object) -> None:
-    """Bring the database's schema up to date, in a process of its own: this one must stay free of sockets to fork."""
+    """End with the supervisor, where there is one; bring the database's schema up to date.
+
+    The latter in a process of its own: what this one imports and opens, its forks inherit unpatched.
+    """
+    if "JETON_SUPERVISED" in os.environ:
+        end_with_parent()
     subprocess.run([sys.executable, "-m", "flask", "--app", "wsgi", "upgrade-database"], check=True)

@@ -178,6 +178,10 @@ class DispatcherMachine(RuleBasedStateMachine):
                 self._step(post)
         state = self.pool.state()
         assert (state.running, state.waiting) == (0, {})
+        for reader in self.attached:
+            self._read(reader)
+            kept = self.pool.dispatcher._generations[reader.generation_id]
+            assert reader.last_id == len(kept.events)
         for number, (generation_id, length) in enumerate(self.accepted.items()):
             fresh = b"audit-%d" % number
             self.pool.attach(generation_id, reader=fresh)

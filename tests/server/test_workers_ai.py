@@ -180,9 +180,7 @@ def test_missing_model_without_stand_in_says_how_to_install_it(server: Server):
     ],
 )
 def test_gate_refuses_without_a_good_token(server: Server, header: dict, code: int):
-    answer = server.client.post(
-        "/client/v4/accounts/acc/ai/run/@jeton/scripted", headers=header, json={"prompt": "a"}
-    )
+    answer = server.client.post("/client/v4/accounts/acc/ai/run/@jeton/scripted", headers=header, json={"prompt": "a"})
 
     assert answer.status_code == 401
     problem = answer.json()
@@ -222,8 +220,7 @@ def test_full_queue_and_client_limit_are_answered_with_retry_after(own_server):
     model = "@jeton/scripted-small"
     server.run(model, prompt="hi", max_tokens=1)
     threads = [
-        threading.Thread(target=lambda: answers.append(server.run(model, prompt=slow, max_tokens=20)))
-        for _ in range(3)
+        threading.Thread(target=lambda: answers.append(server.run(model, prompt=slow, max_tokens=20))) for _ in range(3)
     ]
     for thread in threads:
         thread.start()

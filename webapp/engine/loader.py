@@ -27,7 +27,9 @@ _PRECISION_NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32
 
 
 def load_runner(entry: CatalogEntry, *, cache_dir: Path, device: str, on_progress: LoadProgress) -> Runner:
-    """A runner for `entry` on `device`, "cpu" or "cuda:N", that has run one step. Raises ModelLoadFailed.
+    """A runner for `entry` that has run one step. Raises ModelLoadFailed.
+
+    `device` is "cpu", "cuda:N", or "auto": the first CUDA device where there is one, else the CPU.
 
     Sets the number of torch's threads for the whole process.
     """
@@ -35,12 +37,18 @@ def load_runner(entry: CatalogEntry, *, cache_dir: Path, device: str, on_progres
     disable_progress_bar()
     folder = prepare_weights(entry, cache_dir=cache_dir, on_progress=lambda done: on_progress(done * _WEIGHTS_READY))
     try:
-        runner = _load(entry, folder, device=device, on_progress=on_progress)
+        runner = _load(entry, folder, device=_resolve(device), on_progress=on_progress)
     except Exception as error:
         # Whatever a library raises here, the model cannot be served, and the reason is all there is to say.
         raise ModelLoadFailed(f"{entry.name} cannot be loaded from {folder}: {error}") from error
     on_progress(1.0)
     return runner
+
+
+def _resolve(device: str) -> str:
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    return "cuda:0" if device == "cuda" else device
 
 
 def _load(entry: CatalogEntry, folder: Path, *, device: str, on_progress: LoadProgress) -> Runner:

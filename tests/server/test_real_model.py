@@ -1,0 +1,129 @@
+"""The published curl command and its kin, over the shipped catalogue and the real starter model."""
+
+import json
+import shutil
+import subprocess
+import threading
+
+import pytest
+
+from tests.harness import TOKEN, Server, text_of
+
+INT8 = "@cf/meta/llama-2-7b-chat-int8"
+STARTER = "@hf/huggingfacetb/smollm2-135m-instruct"
+
+
+def test_published_curl_streams_as_published(real_server: Server):
+    curl = shutil.which("curl")
+    assert curl, "curl is needed for this test"
+    # As published, but for the address.
+    published = [
+        curl,
+        "-X",
+        "POST",
+        f"{real_server.url}/client/v4/accounts/acc/ai/run/{INT8}",
+        "-H",
+        f"Authorization: Bearer {TOKEN}",
+        "-H",
+        "Content-Type:application/json",
+        "-d",
+        '{ "prompt": "where is new york?", "stream": true }',
+    ]
+
+    output = subprocess.run([*published, "-s", "-N"], capture_output=True, timeout=120, check=True).stdout.decode()
+
+    blocks = output.removesuffix("\n\n").split("\n\n")
+    assert blocks[-1] == "data: [DONE]"
+    chunks = [json.loads(block.removeprefix("data: ")) for block in blocks[:-1]]
+    assert len(chunks) > 10
+    assert "New York" in "".join(chunk["response"] for chunk in chunks)
+
+
+def test_streamed_text_equals_the_plain_answer_at_temperature_0(real_server: Server):
+    body = {"prompt": "Name three colours.", "temperature": 0, "max_tokens": 40}
+
+    plain = real_server.run(INT8, **body).json()["result"]
+    with real_server.streaming(INT8, **body) as stream:
+        taken = list(stream)
+
+    assert taken[-1].data == "[DONE]"
+    assert "".join(event.json["response"] for event in taken[:-1]) == plain["response"] != ""
+    assert taken[-2].json["usage"] == plain["usage"]
+    assert real_server.run(INT8, **body).headers["x-jeton-served-by"] == STARTER
+
+
+def test_chunks_arrive_one_by_one(real_server: Server):
+    with real_server.streaming(INT8, prompt="Tell a story.", max_tokens=30) as stream:
+        moments = [event.at for event in stream]
+
+    # Not in one piece at the end: most gaps are real ones.
+    gaps = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
+    assert sum(gap > 0.005 for gap in gaps) > len(gaps) / 2
+
+
+def test_sixteen_streams_progress_together_and_an_abort_disturbs_none(real_server: Server):
+    ends: dict[int, tuple[float, float, str]] = {}
+
+    def read(number: int) -> None:
+        with real_server.streaming(STARTER, prompt="Count to twenty.", seed=number + 1, max_tokens=40) as stream:
+            if number == 3:
+                next(stream)
+                return
+            taken = list(stream)
+        ends[number] = (taken[0].at, taken[-1].at, taken[-1].data)
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(ends) == 15
+    assert {data for _, _, data in ends.values()} == {"[DONE]"}
+    assert max(first for first, _, _ in ends.values()) < min(last for _, last, _ in ends.values())
+
+
+def test_prompt_over_the_context_window_is_refused_by_the_models_own_tokens(real_server: Server):
+    answer = real_server.run(INT8, prompt="one two three four " * 600, max_tokens=5)
+
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (413, 5021)
+    assert "context window limit (2048)" in answer.json()["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("prompt", ["नमस्ते", "👩‍👩‍👧‍👦 🪙", "\u0000", " ", "\u2028", "مرحبا"])
+def test_prompts_of_every_script_are_answered(real_server: Server, prompt: str):
+    assert real_server.run(STARTER, prompt=prompt, max_tokens=4).status_code == 200
+
+
+def test_prompt_with_half_a_surrogate_pair_is_bad_input(real_server: Server):
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+
+    answer = real_server.client.post(
+        f"/client/v4/accounts/acc/ai/run/{STARTER}", headers=headers, content=b'{"prompt":"\\ud800","max_tokens":2}'
+    )
+
+    assert answer.status_code in (200, 400), answer.text
+    assert real_server.run(STARTER, prompt="hi", max_tokens=2).status_code == 200
+
+
+def test_raw_prompts_and_conversations_are_answered(real_server: Server):
+    raw = real_server.run(STARTER, prompt="The capital of France is", raw=True, temperature=0, max_tokens=4)
+    messages = [
+        {"role": "system", "content": "You answer briefly."},
+        {"role": "user", "content": "What is the capital of France?"},
+        {"role": "assistant", "content": "Paris."},
+        {"role": "user", "content": [{"type": "text", "text": "And of Italy?"}]},
+    ]
+    chat = real_server.run(STARTER, messages=messages, temperature=0, max_tokens=20)
+
+    assert "Paris" in raw.json()["result"]["response"]
+    assert "Rome" in chat.json()["result"]["response"]
+
+
+def test_state_shows_what_runs_where(real_server: Server):
+    engine = real_server.engine(STARTER)
+
+    assert engine["state"] in ("idle", "busy")
+    assert engine["device"] == "cpu" or engine["device"].startswith("cuda")
+    assert engine["precision"] in ("bf16", "fp16", "fp32")
+    assert engine["memory_bytes"] > 100_000_000
