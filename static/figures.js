@@ -11,15 +11,30 @@ export class Figures {
   #startedAt = performance.now();
   #firstAt = 0;
   #lastAt = 0;
+  // Those of an earlier page, which this one did not see arrive.
+  #countBefore = 0;
   #count = 0;
   #usage = null;
 
+  /** Goes on from the counts in the element's data attributes, where it has any. */
   constructor(element) {
+    const { totalTokens, counted, startedAt } = element.dataset;
     this.#element = element;
+    this.totalTokens = Number(totalTokens) || 0;
+    this.#countBefore = Number(counted) || 0;
+    if (startedAt) this.#startedAt -= Date.now() - Number(startedAt);
   }
 
   get completionTokens() {
-    return this.#usage?.completion_tokens ?? this.#count;
+    return this.#usage?.completion_tokens ?? this.#countBefore + this.#count;
+  }
+
+  get counts() {
+    return {
+      totalTokens: String(this.totalTokens),
+      counted: String(this.completionTokens),
+      startedAt: String(Math.round(Date.now() - (performance.now() - this.#startedAt))),
+    };
   }
 
   /** One more event with text arrived. */
@@ -48,7 +63,8 @@ export class Figures {
     const streamed = (this.#lastAt - this.#firstAt) / 1000;
     const speed = usage.tokens_per_second ?? (streamed > 0.2 ? (this.#count - 1) / streamed : null);
     const spent = usage.seconds ?? (performance.now() - this.#startedAt) / 1000;
-    this.#set("first", first === null ? "" : seconds(first));
+    const isFirstKnown = this.#usage || !this.#countBefore;
+    if (isFirstKnown) this.#set("first", first === null ? "" : seconds(first));
     this.#set("speed", speed ? rate(speed) : "");
     this.#set("tokens", this.completionTokens.toLocaleString("en"));
     this.#set("seconds", seconds(spent));

@@ -6,6 +6,7 @@ import { liveStream, remember, watchActions } from "./conversation.js";
 import { Follow } from "./follow.js";
 import { chosenCard, refreshModels, watchModels } from "./models.js";
 import { limitTo, watchParameters } from "./parameters.js";
+import { keepTab, restoreTab } from "./tab-memory.js";
 
 const ANNOUNCEMENTS = {
   done: "The answer is complete.",
@@ -33,23 +34,35 @@ function showContext(stream) {
   document.getElementById("context").hidden = false;
 }
 
+function takeIn(stream) {
+  if (stream.phase !== "failed" && stream.text) remember(stream);
+  showContext(stream);
+}
+
 document.addEventListener("generation:started", () => {
   announcer.textContent = "The answer has started.";
   composer.refresh();
   follow.start();
+  keepTab();
 });
 document.addEventListener("generation:written", () => follow.grown());
 document.addEventListener("generation:ended", ({ target: stream }) => {
   announcer.textContent = ANNOUNCEMENTS[stream.phase];
-  if (stream.phase !== "failed" && stream.text) remember(stream);
-  showContext(stream);
+  takeIn(stream);
   composer.refresh();
   refreshModels();
+  keepTab();
 });
 document.addEventListener("generation:reconnect", (event) => {
   if (liveStream()) event.preventDefault();
 });
 
+addEventListener("pagehide", keepTab);
+document.getElementById("new-conversation").addEventListener("click", keepTab);
+
+// Before the picker and the parameters are read for the first time.
+restoreTab(takeIn);
+follow.start();
 watchActions({ onEdit: (turn) => composer.edit(turn), onRetry: (turn) => composer.retry(turn) });
 watchModels((card) => {
   limitTo(card);

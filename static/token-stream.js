@@ -1,6 +1,7 @@
-// <token-stream src abort>: one answer, from its first event to its end. Follows
-// an event stream around a plain EventSource, resumes it without a gap or a
-// repeat, and names the phase it is in. Knows nothing of forms and models.
+// <token-stream src abort after>: one answer, from its first event to its end.
+// Follows an event stream around a plain EventSource, resumes it without a gap or
+// a repeat, and names the phase it is in. With `after`, the text up to that event
+// stands in it already. Knows nothing of forms and models.
 
 import { Figures } from "./figures.js";
 import { MarkdownView } from "./markdown.js";
@@ -61,6 +62,16 @@ export class TokenStream extends HTMLElement {
     return this.#figures.totalTokens;
   }
 
+  /** The id of the last event whose text is in `text`. */
+  get lastEventId() {
+    return this.#lastEventId;
+  }
+
+  /** What its figures have to know to go on from here, as texts. */
+  get counts() {
+    return this.#figures.counts;
+  }
+
   /** Asks the server to end this generation; the stream then ends by itself. */
   async abort() {
     if (this.isEnded || this.#isAborting) return;
@@ -86,10 +97,11 @@ export class TokenStream extends HTMLElement {
     this.#view = new MarkdownView(answer);
     this.#figures = new Figures(this.querySelector(".figures"));
     this.querySelector(".reconnect").addEventListener("click", () => this.#reconnect());
-    if (this.hasAttribute("src")) return;
+    this.#lastEventId = Number(this.getAttribute("after"));
     this.text = given;
-    this.phase = this.querySelector(".phase").dataset.phase;
     this.#view.append(given);
+    if (this.hasAttribute("src")) return;
+    this.phase = this.querySelector(".phase").dataset.phase;
     this.#view.finish();
     this.querySelector(".actions").hidden = !given;
   }

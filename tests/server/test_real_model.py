@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.harness import TOKEN, Server, text_of
+from tests.harness import TOKEN, Server
 
 INT8 = "@cf/meta/llama-2-7b-chat-int8"
 STARTER = "@hf/huggingfacetb/smollm2-135m-instruct"

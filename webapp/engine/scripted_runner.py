@@ -126,10 +126,6 @@ class ScriptedRunner:
 
     def _advance(self, running: _Running, now: float) -> list[LeaseEvent]:
         sequence, script = running.sequence, running.script
-        if sequence.finish_reason:
-            # Dispatched complete: only its end had been lost.
-            del self._running[sequence.lease]
-            return [sequence.end()]
         position = len(sequence.completion_ids)
         if position == script.crash_at:
             os._exit(70)

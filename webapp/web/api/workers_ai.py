@@ -8,7 +8,7 @@ from functools import partial
 
 import msgspec
 from flask import Blueprint, Response, g, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from webapp.web import errors
 from webapp.web.auth import ApiTokens
@@ -86,6 +86,9 @@ def _read_body() -> dict[str, object]:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:
         raise errors.BodyTooLarge("The request's body is too large") from None
+    except ClientDisconnected:
+        # Also for chunks that cannot be read, whose client may still be there.
+        raise errors.BodyMissing("The request's body is not complete") from None
     if not body.strip():
         raise errors.BodyMissing("The request has no body")
     try:

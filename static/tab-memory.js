@@ -1,0 +1,131 @@
+// What this tab keeps across a reload: its turns, and what stands in the composer.
+// Lives in sessionStorage, so that it goes with the tab. Everything is kept and put
+// back as text. A page without storage works as well; it only forgets.
+
+import { promptOf } from "./conversation.js";
+
+const KEY = "jeton.tab";
+// In characters of JSON. Past this the oldest turns are forgotten.
+const MOST_CHARACTERS = 1_000_000;
+const ENDED = ["done", "stopped", "failed"];
+const NOT_KEPT = ["csrf_token", "history"];
+
+const form = () => document.getElementById("composer");
+const turns = () => document.getElementById("turns");
+const figures = (turn) => [...turn.querySelectorAll("[data-figure]")];
+
+/** Keeps the page as it is now. */
+export function keepTab() {
+  const fields = [...new FormData(form())].filter(([name]) => !NOT_KEPT.includes(name));
+  const kept = [...turns().children].map((turn) => JSON.stringify(describe(turn)));
+  let characters = kept.reduce((sum, turn) => sum + turn.length, 0);
+  while (characters > MOST_CHARACTERS) characters -= kept.shift().length;
+  try {
+    sessionStorage.setItem(KEY, `{"fields":${JSON.stringify(fields)},"turns":[${kept.join(",")}]}`);
+  } catch {
+    // Storage that is full or switched off: nothing is kept.
+  }
+}
+
+/** Puts back what was kept; calls `onEnded` with each answer that is complete. */
+export function restoreTab(onEnded) {
+  // A page that came with turns of its own is newer than what was kept.
+  if (turns().childElementCount) return;
+  const kept = read();
+  for (const [name, value] of kept.fields) putBack(form().elements.namedItem(name), value);
+  for (const record of kept.turns) {
+    const turn = build(record);
+    turns().append(turn);
+    const stream = turn.querySelector("token-stream");
+    if (stream.isEnded) onEnded(stream);
+  }
+  document.getElementById("welcome").hidden = turns().childElementCount > 0;
+}
+
+function describe(turn) {
+  const stream = turn.querySelector("token-stream");
+  const textOf = (selector) => turn.querySelector(selector)?.textContent.trim() ?? "";
+  const canReconnect = !turn.querySelector(".reconnect").hidden;
+  return {
+    prompt: promptOf(turn),
+    model: textOf("header h2"),
+    servedBy: textOf(".served-by strong"),
+    text: stream.text,
+    phase: canReconnect ? "lost" : stream.phase,
+    phaseTitle: textOf(".phase span"),
+    outcome: textOf(".outcome:not([hidden]) span"),
+    problem: canReconnect ? "" : textOf(".problem:not([hidden]) span"),
+    figures: figures(turn).map((figure) => figure.textContent),
+    counts: { ...stream.counts },
+    events: stream.getAttribute("src") ?? "",
+    abort: stream.getAttribute("abort") ?? "",
+    after: String(stream.lastEventId),
+  };
+}
+
+function build(record) {
+  const turn = document.importNode(document.getElementById("blank-turn").content, true).firstElementChild;
+  const stream = turn.querySelector("token-stream");
+  const write = (selector, text) => {
+    turn.querySelector(selector).textContent = text;
+  };
+  write(".prompt", record.prompt);
+  write("header h2", record.model);
+  write(".answer", record.text);
+  stream.setAttribute("aria-label", `Answer of ${record.model}`);
+  if (record.servedBy) {
+    write(".served-by strong", record.servedBy);
+    write(".served-by .asked", record.model);
+  } else {
+    turn.querySelector(".served-by").remove();
+  }
+  figures(turn).forEach((figure, index) => {
+    figure.textContent = record.figures[index] ?? "";
+  });
+  const list = turn.querySelector(".figures");
+  Object.assign(list.dataset, record.counts);
+  list.hidden = !list.querySelector("[data-figure]:not(:empty)");
+  if (ENDED.includes(record.phase)) {
+    turn.querySelector(".phase").dataset.phase = record.phase;
+    write(".phase span", record.phaseTitle);
+    for (const name of ["outcome", "problem"]) {
+      write(`.${name} span`, record[name]);
+      turn.querySelector(`.${name}`).hidden = !record[name];
+    }
+  } else {
+    stream.setAttribute("abort", record.abort);
+    stream.setAttribute("after", record.after);
+    stream.setAttribute("src", record.events);
+  }
+  return turn;
+}
+
+function putBack(field, value) {
+  if (!field || field.type === "hidden") return;
+  // A model that is gone, or not to be chosen any more, leaves the choice as it is.
+  if (field.options && ![...field.options].some((option) => option.value === value && !option.disabled)) return;
+  field.value = value;
+}
+
+function read() {
+  try {
+    const { fields, turns } = JSON.parse(sessionStorage.getItem(KEY));
+    return { fields: fields.filter(isPair), turns: turns.filter(isRecord) };
+  } catch {
+    return { fields: [], turns: [] };
+  }
+}
+
+const isText = (value) => typeof value === "string";
+const isPair = (pair) => Array.isArray(pair) && pair.length === 2 && pair.every(isText);
+
+function isRecord(record) {
+  const { figures, counts, ...texts } = record ?? {};
+  const names = ["prompt", "model", "servedBy", "text", "phase", "phaseTitle", "outcome", "problem", "events", "abort", "after"];
+  return (
+    names.every((name) => isText(texts[name])) &&
+    Array.isArray(figures) && figures.every(isText) &&
+    Object.values(counts ?? {}).every(isText) &&
+    (ENDED.includes(record.phase) || texts.events.startsWith("/generations/"))
+  );
+}
