@@ -70,7 +70,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         run_dir=_run_dir(data_dir),
         models_file=_path(environ, "JETON_MODELS_FILE", PROJECT_FOLDER / "models.toml"),
         web_processes=_integer(environ, "JETON_WEB_PROCESSES", 2, least=1, most=64),
-        device=_device(environ),
+        device=_device(environ, "JETON_DEVICE"),
         is_stand_in_allowed=_switch(environ, "STAND_IN", is_on_by_default=True),
         api_token=_secret(environ, "JETON_API_TOKEN"),
         operator_token=_secret(environ, "JETON_OPERATOR_TOKEN"),
@@ -138,8 +138,8 @@ def _secret(environ: Mapping[str, str], name: str) -> str | None:
     return text
 
 
-def _device(environ: Mapping[str, str]) -> str:
-    text = environ.get("JETON_DEVICE") or "auto"
+def _device(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name) or "auto"
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?", text):
-        raise SettingInvalid("JETON_DEVICE", f"must be auto, cpu, cuda or cuda:N, not {text!r}")
+        raise SettingInvalid(name, f"must be auto, cpu, cuda or cuda:N, not {text!r}")
     return text

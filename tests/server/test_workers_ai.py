@@ -1,5 +1,6 @@
 """The Workers AI dialect over a real server, with the scripted engine."""
 
+import itertools
 import json
 import threading
 
@@ -60,7 +61,7 @@ def test_chunks_arrive_as_they_are_made(server: Server):
         taken = list(stream)
 
     moments = [event.at for event in taken[:10]]
-    assert all(later - earlier > 0.02 for earlier, later in zip(moments, moments[1:], strict=False)), moments
+    assert all(later - earlier > 0.02 for earlier, later in itertools.pairwise(moments)), moments
 
 
 def test_model_path_may_be_encoded_and_content_type_may_be_anything(server: Server):

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from gunicorn.http.errors import InvalidChunkSize
 
 from tests.web.conftest import KNOWN_TOKEN, OPERATOR_TOKEN
 from webapp.settings import Settings
@@ -207,18 +208,24 @@ def test_body_just_under_the_limit_is_read(client: FlaskClient) -> None:
 
 
 class BrokenBody(io.RawIOBase):
-    """A body whose client has gone, or whose chunks cannot be read: gunicorn raises OSError."""
+    """A body whose client has gone, or whose chunks gunicorn cannot read."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: object) -> int:
-        raise OSError("Invalid chunk size")
+        raise self._error
 
 
+@pytest.mark.parametrize("error", [OSError("gone"), InvalidChunkSize(b"zz")], ids=["gone", "chunk"])
 @pytest.mark.parametrize("headers", [KNOWN, {}], ids=["read", "refused before it is read"])
-def test_body_that_breaks_off_is_the_clients_error(client: FlaskClient, headers: dict[str, str]) -> None:
-    environ = {"wsgi.input": BrokenBody(), "wsgi.input_terminated": True}
+def test_body_that_breaks_off_is_the_clients_error(
+    client: FlaskClient, headers: dict[str, str], error: Exception
+) -> None:
+    environ = {"wsgi.input": BrokenBody(error), "wsgi.input_terminated": True}
 
     response = client.post(RUN, headers=headers, environ_overrides=environ)
 

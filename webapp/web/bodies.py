@@ -1,12 +1,46 @@
-"""Bodies of refused requests: read to their end all the same, so that the client reads the refusal."""
+"""Bodies of requests: those that cannot be read, and those of refused requests, which are read to their end.
 
+A client that is still sending when the connection closes sees a reset, and never the refusal.
+"""
+
+from collections.abc import Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO
 
 from flask import Response, request
+from gunicorn.http.errors import ParseException
 
-# A client that is still sending when the connection closes sees a reset and no answer; past this it has to.
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+# Past this, a client that goes on sending has to see a reset.
 MOST_DISCARDED_BYTES = 16 * 1024 * 1024
 _BLOCK_BYTES = 64 * 1024
+
+
+class Body:
+    """A request's body. Chunks that cannot be read raise OSError, as a client that has gone does."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes; all without one."""
+        try:
+            return self._stream.read(size)
+        except ParseException as error:
+            # No kind that Flask's libraries know: it would be a fault of the server.
+            raise OSError(str(error)) from error
+
+
+def with_readable_bodies(app: "WSGIApplication") -> "WSGIApplication":
+    """The same WSGI application, given each body as a Body."""
+
+    def call(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        environ["wsgi.input"] = Body(environ["wsgi.input"])
+        return app(environ, start_response)
+
+    return call
 
 
 def discard_refused_body(response: Response) -> Response:

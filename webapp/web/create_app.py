@@ -14,7 +14,7 @@ from webapp.settings import PROJECT_FOLDER, Settings, make_folders, read_setting
 from webapp.web import cli, playground, status
 from webapp.web.api import workers_ai
 from webapp.web.auth import ApiTokens
-from webapp.web.bodies import discard_refused_body
+from webapp.web.bodies import discard_refused_body, with_readable_bodies
 from webapp.web.database import Database
 from webapp.web.errors import RequestError
 from webapp.web.generations import Generations
@@ -71,6 +71,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_error_handler(HTTPException, _http_error)
     app.after_request(_add_security_headers)
     app.after_request(discard_refused_body)
+    app.wsgi_app = with_readable_bodies(app.wsgi_app)
     cli.add_commands(app, database=database, database_lock=settings.data_dir / "database.lock", tokens=tokens)
     return app
 
