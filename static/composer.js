@@ -26,7 +26,10 @@ export class Composer {
     form.addEventListener("htmx:error", () => this.#say("The server could not be reached. Your prompt is still here."));
     form.addEventListener("htmx:finally:request", () => this.#onSent());
     document.addEventListener("invalid", (event) => this.#onInvalid(event), true);
-    form.addEventListener("input", () => this.#clearProblem());
+    // The picker and the parameters stand outside the form.
+    document.addEventListener("input", ({ target }) => {
+      if (target.form === form) this.#clearProblem();
+    });
     stop.addEventListener("click", () => liveStream()?.abort());
     document.getElementById("keep-turn").addEventListener("click", () => this.#replace(null));
     document.getElementById("new-conversation").addEventListener("click", (event) => this.#startAnew(event));
@@ -127,8 +130,13 @@ export class Composer {
     const field = name && form.elements.namedItem(name);
     if (!field?.setAttribute) return;
     field.setAttribute("aria-invalid", "true");
-    if (field !== prompt && isNarrow.matches) panel.showPopover();
+    const isInPanel = panel.contains(field) && isNarrow.matches;
+    if (isInPanel && !panel.matches(":popover-open")) panel.showPopover();
     field.focus();
+    if (!isInPanel) return;
+    // The panel covers the message: the field says it as well.
+    field.setCustomValidity(problem().textContent.trim());
+    field.reportValidity();
   }
 
   // A field that is out of sight could not say what is wrong with it.
@@ -151,7 +159,10 @@ export class Composer {
   #clearProblem() {
     problem().replaceChildren();
     delete problem().dataset.field;
-    for (const field of document.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+    for (const field of document.querySelectorAll("[aria-invalid]")) {
+      field.removeAttribute("aria-invalid");
+      field.setCustomValidity("");
+    }
   }
 
   #replace(turn) {

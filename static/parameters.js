@@ -26,7 +26,7 @@ export function watchParameters() {
     field(name).addEventListener("input", () => moveSlider(name));
     slider(name)?.addEventListener("input", (event) => {
       field(name).value = event.target.value;
-      field(name).setCustomValidity("");
+      field(name).dispatchEvent(new Event("input", { bubbles: true }));
     });
     moveSlider(name);
   }

@@ -45,7 +45,8 @@ export function restoreTab(onEnded) {
 function describe(turn) {
   const stream = turn.querySelector("token-stream");
   const textOf = (selector) => turn.querySelector(selector)?.textContent.trim() ?? "";
-  const canReconnect = !turn.querySelector(".reconnect").hidden;
+  // One stream at a time: of the answers that lost their connection only the last tries again.
+  const canReconnect = turn === turns().lastElementChild && !turn.querySelector(".reconnect").hidden;
   return {
     prompt: promptOf(turn),
     model: textOf("header h2"),

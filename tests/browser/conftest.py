@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.browser.playground_page import PlaygroundPage
 from tests.harness import Server
@@ -30,10 +30,12 @@ addEventListener("securitypolicyviolation", (event) => {
   console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`);
 });
 """
-# Chromium says so of every answer that is no success; the tests ask for some. A connection that breaks is one, too.
-EXPECTED_CONSOLE_ERRORS = ("Failed to load resource:",)
+# Of every refusal and every broken connection; the tests ask for some.
+EXPECTED_CONSOLE_ERRORS = ("Failed to load resource:", "htmx: htmx:error: Failed to fetch")
 
 
+# First, so that -m browser finds the marks.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name != "browser":
@@ -49,8 +51,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"The page was not tested: {NO_CHROMIUM}", red=True, bold=True)
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright runs, no other test of the process could run an event loop.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=TIMEOUT_MILLISECONDS)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield launched

@@ -1,5 +1,6 @@
 """An app with a folder of its own and no pool behind it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,11 @@ KNOWN_TOKEN = "a-token-that-is-known"
 OPERATOR_TOKEN = "a-token-for-operators"
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings_in(folder: Path) -> Settings:
     return Settings(
-        data_dir=tmp_path / "data",
-        cache_dir=tmp_path / "cache",
-        run_dir=tmp_path / "data" / "run",
+        data_dir=folder / "data",
+        cache_dir=folder / "cache",
+        run_dir=folder / "data" / "run",
         models_file=MODELS,
         api_token=KNOWN_TOKEN,
         operator_token=OPERATOR_TOKEN,
@@ -29,12 +29,20 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def app(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Flask:
-    # Nobody answers here; a short wait shows it as well as a long one.
-    monkeypatch.setattr(pool_client, "ANSWER_SECONDS", 0.02)
+def settings(tmp_path: Path) -> Settings:
+    return settings_in(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """One for all tests: each would open sockets and threads of its own."""
+    settings = settings_in(tmp_path_factory.mktemp("app"))
     app = create_app(settings)
     Database(settings.database_url).upgrade(settings.data_dir / "database.lock")
-    return app
+    with pytest.MonkeyPatch.context() as patch:
+        # Nobody answers here; a short wait shows it as well as a long one.
+        patch.setattr(pool_client, "ANSWER_SECONDS", 0.02)
+        yield app
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def test_wrong_method_is_told_the_right_one(client: FlaskClient, path: str, allo
 
 def test_fault_inside_is_not_taken_for_a_missing_route(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webapp.web.api.workers_ai.read_fields", lambda body: 1 / 0)
-    app.config["PROPAGATE_EXCEPTIONS"] = False
+    monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
 
     response = app.test_client().post(RUN, headers=KNOWN, data='{"prompt": "Hi"}')
 
@@ -207,6 +207,16 @@ def test_body_just_under_the_limit_is_read(client: FlaskClient) -> None:
     assert client.post(RUN, headers=KNOWN, data=body).status_code == 503
 
 
+@pytest.mark.parametrize("rest", [b" " * 100, b""], ids=["over", "at"])
+def test_chunked_body_that_reaches_the_limit_is_not_cut_off_in_silence(client: FlaskClient, rest: bytes) -> None:
+    body = b'{"prompt": "Hi"}'.ljust(LARGEST_BODY_BYTES) + rest
+    environ = {"wsgi.input": io.BytesIO(body), "wsgi.input_terminated": True}
+
+    response = client.post(RUN, headers=KNOWN, environ_overrides=environ)
+
+    assert (response.status_code, api_problem(response.data)[0]) == (413, 3006)
+
+
 class BrokenBody(io.RawIOBase):
     """A body whose client has gone, or whose chunks gunicorn cannot read."""
 
@@ -290,7 +300,9 @@ def test_secret_key_differs_between_installations(settings: Settings, tmp_path: 
     assert create_app(settings).secret_key != create_app(other).secret_key
 
 
-def test_data_and_socket_folders_are_for_this_user_only(app: Flask, settings: Settings) -> None:
+def test_data_and_socket_folders_are_for_this_user_only(settings: Settings) -> None:
+    create_app(settings)
+
     for folder in (settings.data_dir, settings.run_dir):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import gevent
 from alembic import command
 from alembic.config import Config
+from gevent.lock import BoundedSemaphore
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
@@ -30,12 +31,22 @@ class Database:
         # No pool of connections: its locks are gevent's, and these threads are the kernel's.
         self.engine: Engine = create_engine(url, poolclass=NullPool)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        # SQLAlchemy's locks are gevent's and its first use takes some: two threads there can wait for ever.
+        self._first_use = BoundedSemaphore()
+        self._is_used = False
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _configure_sqlite)
 
     def run(self, work: Callable[[Session], T]) -> T:
         """What `work` returns, done in one transaction, in a thread; other greenlets go on meanwhile."""
-        return gevent.get_hub().threadpool.apply(lambda: self._in_transaction(work))
+        if not self._is_used:
+            with self._first_use:
+                # Those that waited here for the first one go on side by side.
+                if not self._is_used:
+                    result = self._run_in_thread(work)
+                    self._is_used = True
+                    return result
+        return self._run_in_thread(work)
 
     def upgrade(self, lock: Path) -> None:
         """Bring the schema up to date. `lock` is a file that lets only one process do it at a time."""
@@ -46,6 +57,9 @@ class Database:
             with self.engine.begin() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+
+    def _run_in_thread(self, work: Callable[[Session], T]) -> T:
+        return gevent.get_hub().threadpool.apply(lambda: self._in_transaction(work))
 
     def _in_transaction(self, work: Callable[[Session], T]) -> T:
         with self._sessions.begin() as session:

@@ -27,7 +27,7 @@ EXAMPLES = (
     {"title": "A short story", "prompt": "Write a very short story about a coin that could talk."},
     {"title": "Explain simply", "prompt": "Explain to a ten-year-old why the sky is blue."},
     {"title": "Some Python", "prompt": "Write a Python function that tells whether a word is a palindrome."},
-    {"title": "Where is New York?", "prompt": "Where is New York?"},
+    {"title": "A plain question", "prompt": "Where is New York?"},
 )
 
 

@@ -89,6 +89,9 @@ def _read_body() -> dict[str, object]:
     except ClientDisconnected:
         # Also for chunks that cannot be read, whose client may still be there.
         raise errors.BodyMissing("The request's body is not complete") from None
+    if request.content_length is None and len(body) == request.max_content_length:
+        # Werkzeug cuts a chunked body off at the limit and says nothing.
+        raise errors.BodyTooLarge("The request's body is too large")
     if not body.strip():
         raise errors.BodyMissing("The request has no body")
     try:

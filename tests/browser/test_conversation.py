@@ -1,0 +1,220 @@
+"""Several turns: each carries the earlier ones, and a reload loses none."""
+
+import json
+from collections.abc import Callable
+from urllib.parse import parse_qs
+
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.browser.playground_page import PlaygroundPage, script
+from tests.harness import Server
+
+
+def sent_history(playground: PlaygroundPage) -> list[dict]:
+    """The earlier messages that went along with the last prompt."""
+    form = parse_qs(playground.submissions()[-1].post_data, keep_blank_values=True)
+    return [json.loads(message) for message in form.get("history", [])]
+
+
+def test_second_turn_sends_the_first_one_along(playground: PlaygroundPage):
+    first = script(pieces=["  one", "\r\n", "<b>é</b> "])
+    playground.ask(first)
+    playground.expect_end()
+    assert sent_history(playground) == []
+
+    playground.ask(script(pieces=["two"]))
+    playground.expect_end(turns=2)
+
+    assert sent_history(playground) == [
+        {"role": "user", "content": first},
+        {"role": "assistant", "content": "  one\r\n<b>é</b> "},
+    ]
+    assert playground.texts == ["  one\r\n<b>é</b> ", "two"]
+
+
+def test_retry_replaces_the_last_turn_and_keeps_what_is_being_typed(playground: PlaygroundPage):
+    playground.ask(script(tokens=5))
+    playground.expect_end()
+    playground.page.locator("#prompt").fill("a draft")
+
+    playground.last.locator("[data-action=retry]").click()
+    playground.page.wait_for_function(
+        "() => performance.getEntriesByType('resource').filter((e) => e.name.endsWith('/events')).length === 2"
+    )
+    playground.expect_end()
+
+    assert sent_history(playground) == []
+    expect(playground.page.locator("#prompt")).to_have_value("a draft")
+
+
+def test_reload_in_the_middle_goes_on_without_gap_or_double(playground: PlaygroundPage, server: Server):
+    first = script(tokens=120, step_seconds=0.03)
+    playground.set("seed", 31)
+    playground.ask(first)
+    playground.wait_for_characters(40)
+
+    playground.page.reload()
+    # What was there before is there at once, and goes on growing.
+    before = len(playground.text)
+    assert before >= 40
+    playground.expect_phase("Streaming")
+    playground.wait_for_characters(before + 20)
+    playground.page.reload()
+    playground.expect_end()
+
+    whole = server.run(prompt=script(tokens=120), seed=31).json()["result"]["response"]
+    assert playground.text == whole
+    expect(playground.last.locator("[data-figure=tokens]")).to_have_text("121")
+    playground.page.wait_for_timeout(1500)
+    assert len(playground.connections()) == 3
+
+    expect(playground.page.locator("#seed")).to_have_value("31")
+    playground.ask(script(pieces=["two"]))
+    playground.expect_end(turns=2)
+    assert sent_history(playground) == [
+        {"role": "user", "content": first},
+        {"role": "assistant", "content": whole},
+    ]
+
+
+def test_stop_works_after_a_reload(playground: PlaygroundPage):
+    playground.set("max_tokens", 2000)
+    playground.ask(script(tokens=2000, step_seconds=0.02))
+    playground.wait_for_characters(30)
+    playground.page.reload()
+    playground.expect_phase("Streaming")
+
+    playground.page.keyboard.press("Escape")
+    playground.expect_end("Stopped")
+
+
+def test_tab_that_crashed_reads_the_answer_from_its_first_event(playground: PlaygroundPage, server: Server):
+    playground.set("seed", 32)
+    playground.ask(script(tokens=60, step_seconds=0.03))
+    # As kept when the stream began: a tab that crashes says no goodbye.
+    kept = playground.page.evaluate("sessionStorage.getItem('jeton.tab')")
+    assert json.loads(kept)["turns"][0]["after"] == "0"
+    playground.wait_for_characters(40)
+    _leave_as(playground.page, kept)
+
+    playground.page.goto(server.url)
+    playground.expect_end()
+
+    assert playground.text == server.run(prompt=script(tokens=60), seed=32).json()["result"]["response"]
+
+
+def test_reload_after_the_end_still_shows_the_conversation(playground: PlaygroundPage):
+    playground.page.locator("#model").select_option("@cf/meta/llama-2-7b-chat-int8")
+    playground.ask(script(pieces=["# One\n\n", "- a\n- b"]))
+    playground.expect_end()
+    playground.ask(script(pieces=["two ", "words"], fail_at=1))
+    playground.expect_end("Failed", turns=2)
+    outline = playground.page.locator("#turns").aria_snapshot()
+
+    playground.page.reload()
+
+    expect(playground.turns).to_have_count(2)
+    assert playground.page.locator("#turns").aria_snapshot() == outline
+    assert playground.texts == ["# One\n\n- a\n- b", "two "]
+    expect(playground.turns.first.locator("h3")).to_have_text("One")
+    expect(playground.turns.first.locator(".served-by")).to_contain_text("Scripted")
+    expect(playground.page.locator("#model")).to_have_value("@cf/meta/llama-2-7b-chat-int8")
+    expect(playground.page.locator("#welcome")).to_be_hidden()
+    playground.page.wait_for_timeout(500)
+    assert len(playground.connections()) == 2
+
+
+def test_new_conversation_forgets_everything_and_stops_the_engine(playground: PlaygroundPage):
+    playground.set("max_tokens", 2000)
+    playground.ask(script(tokens=2000, step_seconds=0.02))
+    playground.wait_for_characters(30)
+
+    playground.page.locator("#new-conversation").click()
+
+    expect(playground.turns).to_have_count(0)
+    expect(playground.page.locator("#welcome")).to_be_visible()
+    assert playground.kept()["turns"] == []
+    playground.page.reload()
+    expect(playground.page.locator("#welcome")).to_be_visible()
+    expect(playground.turns).to_have_count(0)
+    playground.ask(script(pieces=["new"]))
+    playground.expect_end()
+    assert sent_history(playground) == []
+
+
+def test_another_tab_starts_empty(open_context: Callable[..., BrowserContext], server: Server):
+    context = open_context()
+    one = PlaygroundPage.open(context.new_page(), server)
+    one.ask(script(pieces=["one"]))
+    one.expect_end()
+
+    another = PlaygroundPage.open(context.new_page(), server)
+
+    expect(another.page.locator("#welcome")).to_be_visible()
+    expect(another.turns).to_have_count(0)
+    assert another.page.evaluate("localStorage.length") == 0
+
+
+def test_answer_that_the_server_has_forgotten_keeps_its_text(playground: PlaygroundPage, server: Server):
+    playground.ask(script(tokens=100, step_seconds=0.03))
+    playground.wait_for_characters(30)
+    kept = playground.kept()
+    kept["turns"][0] |= {"events": "/generations/none/events", "text": "so far", "after": "2"}
+    _leave_as(playground.page, json.dumps(kept))
+
+    playground.page.goto(server.url)
+    playground.expect_end("Failed")
+
+    assert playground.text == "so far"
+    expect(playground.last.locator(".reconnect")).to_be_visible()
+
+
+def test_broken_storage_costs_the_memory_and_nothing_else(playground: PlaygroundPage, server: Server):
+    playground.ask(script(pieces=["one"]))
+    playground.expect_end()
+    good = playground.kept()
+    half = good | {"turns": [{"prompt": "only"}, good["turns"][0], None, 5, good["turns"][0] | {"figures": [1]}]}
+    strange = good | {"turns": [good["turns"][0] | {"phase": "running", "events": "https://evil.example/"}]}
+
+    cases = [("no json", 0), ("null", 0), ("[]", 0), ('{"turns":{},"fields":[]}', 0)]
+    for kept, turns in [*cases, (json.dumps(half), 1), (json.dumps(strange), 0)]:
+        _leave_as(playground.page, kept)
+        playground.page.goto(server.url)
+        playground.page.wait_for_function("() => customElements.get('token-stream')")
+        expect(playground.turns).to_have_count(turns)
+    playground.ask(script(pieces=["two"]))
+    playground.expect_end()
+
+
+def test_page_without_storage_works(open_context: Callable[..., BrowserContext], server: Server):
+    context = open_context()
+    context.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', { get() { throw new DOMException('off', 'SecurityError'); } })"
+    )
+    playground = PlaygroundPage.open(context.new_page(), server)
+    playground.ask(script(pieces=["one"]))
+    playground.expect_end()
+
+    assert playground.text == "one"
+
+
+def test_memory_drops_the_oldest_turns_past_its_size(playground: PlaygroundPage, server: Server):
+    playground.ask(script(pieces=["one"]))
+    playground.expect_end()
+    kept = playground.kept()
+    [turn] = kept["turns"]
+    kept["turns"] = [turn | {"text": str(number) + "x" * 400_000} for number in range(3)]
+    _leave_as(playground.page, json.dumps(kept))
+    playground.page.goto(server.url)
+    expect(playground.turns).to_have_count(3)
+
+    playground.page.reload()
+
+    expect(playground.turns).to_have_count(2)
+    assert [text[0] for text in playground.texts] == ["1", "2"]
+
+
+def _leave_as(page: Page, kept: str) -> None:
+    """Leaves the page with this in its storage."""
+    page.evaluate("kept => { addEventListener('pagehide', () => sessionStorage.setItem('jeton.tab', kept)); }", kept)
+    page.goto("about:blank")

@@ -1,0 +1,156 @@
+"""Settings: typed, bounded, and a wrong one stops the start with a sentence that names it."""
+
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from webapp.settings import LONGEST_SOCKET_PATH, SettingInvalid, Settings, make_folders, read_settings
+
+
+def test_empty_environment_has_the_documented_defaults() -> None:
+    settings = read_settings({})
+
+    assert (settings.host, settings.port, settings.web_processes) == ("127.0.0.1", 8000, 2)
+    assert (settings.api_token, settings.operator_token) == (None, None)
+    assert (settings.queue_length, settings.client_limit, settings.grace_seconds) == (64, 32, 15)
+    assert (settings.device, settings.is_stand_in_allowed, settings.log_level) == ("auto", True, "info")
+
+
+@pytest.mark.parametrize(
+    "name", ["HOST", "PORT", "JETON_DATA_DIR", "JETON_WEB_PROCESSES", "STAND_IN", "JETON_API_TOKEN", "JETON_LOG_LEVEL"]
+)
+def test_empty_value_means_not_set(name: str) -> None:
+    assert read_settings({name: ""}) == read_settings({})
+
+
+BOUNDS = [
+    ("PORT", "port", 1, 65535),
+    ("JETON_WEB_PROCESSES", "web_processes", 1, 64),
+    ("JETON_QUEUE_LENGTH", "queue_length", 0, 100_000),
+    ("JETON_CLIENT_LIMIT", "client_limit", 1, 100_000),
+    ("JETON_GRACE_SECONDS", "grace_seconds", 0, 3600),
+]
+
+
+@pytest.mark.parametrize(("name", "field", "least", "most"), BOUNDS, ids=lambda value: str(value))
+def test_number_takes_both_edges_and_nothing_outside(name: str, field: str, least: int, most: int) -> None:
+    assert getattr(read_settings({name: str(least)}), field) == least
+    assert getattr(read_settings({name: str(most)}), field) == most
+    for outside in (least - 1, most + 1):
+        with pytest.raises(SettingInvalid, match=name):
+            read_settings({name: str(outside)})
+
+
+@pytest.mark.parametrize("text", ["x", "1.5", " 1", "1 ", "1_0", "0x1", "٣", "1\n", "1" * 5000, "-"])
+def test_number_that_is_none_is_refused_by_name(text: str) -> None:
+    with pytest.raises(SettingInvalid, match="PORT"):
+        read_settings({"PORT": text})
+
+
+@pytest.mark.parametrize(("text", "expected"), [("on", True), ("off", False), ("OFF", False), ("On", True)])
+def test_switch_is_on_or_off(text: str, *, expected: bool) -> None:
+    assert read_settings({"STAND_IN": text}).is_stand_in_allowed is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("STAND_IN", "true"),
+        ("STAND_IN", "0"),
+        ("JETON_LOG_LEVEL", "loud"),
+        ("JETON_DEVICE", "gpu"),
+        ("JETON_DEVICE", "cuda:x"),
+        ("JETON_DEVICE", "cuda:100"),
+        ("JETON_DEVICE", "cpu\n"),
+    ],
+)
+def test_value_that_is_no_choice_is_refused_by_name(name: str, text: str) -> None:
+    with pytest.raises(SettingInvalid, match=name):
+        read_settings({name: text})
+
+
+@pytest.mark.parametrize("text", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
+def test_device_is_taken(text: str) -> None:
+    assert read_settings({"JETON_DEVICE": text}).device == text
+
+
+@pytest.mark.parametrize("name", ["JETON_API_TOKEN", "JETON_OPERATOR_TOKEN"])
+@pytest.mark.parametrize("text", ["short", "has a space", "é" * 10, "new\nline-", "x" * 7])
+def test_credential_that_no_header_can_carry_is_refused_and_not_repeated(name: str, text: str) -> None:
+    with pytest.raises(SettingInvalid, match=name) as refused:
+        read_settings({name: text})
+
+    assert text not in str(refused.value)
+
+
+def test_credential_of_eight_characters_is_taken() -> None:
+    assert read_settings({"JETON_API_TOKEN": "12345678"}).api_token == "12345678"
+
+
+def test_paths_are_absolute_and_home_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    assert read_settings({"JETON_DATA_DIR": "data"}).data_dir == tmp_path / "data"
+    assert read_settings({"JETON_DATA_DIR": "~/data"}).data_dir == tmp_path / "data"
+    assert read_settings({}).cache_dir == tmp_path / ".cache" / "jeton"
+    assert read_settings({"XDG_CACHE_HOME": "/x"}).cache_dir == Path("/x/jeton")
+
+
+def test_sockets_lie_in_the_data_folder_where_their_path_is_short_enough() -> None:
+    assert read_settings({"JETON_DATA_DIR": "/data"}).run_dir == Path("/data/run")
+
+
+@pytest.mark.parametrize("folder", ["/" + "x" * 200, "/" + "é" * 60], ids=["characters", "bytes"])
+def test_long_data_folder_has_a_short_socket_folder_of_its_own(folder: str) -> None:
+    settings = read_settings({"JETON_DATA_DIR": folder})
+    other = read_settings({"JETON_DATA_DIR": folder + "2"})
+
+    for address in (settings.web_address, settings.engine_address):
+        assert len(address.removeprefix("ipc://").encode()) <= LONGEST_SOCKET_PATH
+    assert settings.run_dir != other.run_dir
+    assert settings == read_settings({"JETON_DATA_DIR": folder})
+
+
+# --- folders ---
+
+
+def settings_in(folder: Path) -> Settings:
+    return read_settings({"JETON_DATA_DIR": str(folder / "data"), "JETON_CACHE_DIR": str(folder / "cache")})
+
+
+def test_folders_are_made_for_this_user_only_also_where_they_were_open(tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(settings_in(tmp_path), run_dir=tmp_path / "run")
+    settings.data_dir.mkdir(mode=0o777)
+    settings.data_dir.chmod(0o777)
+
+    make_folders(settings)
+    make_folders(settings)
+
+    modes = {folder: stat.S_IMODE(folder.stat().st_mode) for folder in (settings.data_dir, settings.run_dir)}
+    assert set(modes.values()) == {0o700}
+    assert settings.cache_dir.is_dir()
+
+
+def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file stands here")
+
+    with pytest.raises(SettingInvalid, match="JETON_DATA_DIR"):
+        make_folders(settings_in(tmp_path))
+
+
+def test_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: own + 1)
+
+    with pytest.raises(SettingInvalid, match="another user"):
+        make_folders(settings_in(tmp_path))
+
+
+def test_reading_settings_makes_nothing(tmp_path: Path) -> None:
+    settings_in(tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
