@@ -122,7 +122,9 @@ const isPair = (pair) => Array.isArray(pair) && pair.length === 2 && pair.every(
 
 function isRecord(record) {
   const { figures, counts, ...texts } = record ?? {};
-  const names = ["prompt", "model", "servedBy", "text", "phase", "phaseTitle", "outcome", "problem", "events", "abort", "after"];
+  const names = [
+    "prompt", "model", "servedBy", "text", "phase", "phaseTitle", "outcome", "problem", "events", "abort", "after",
+  ];
   return (
     names.every((name) => isText(texts[name])) &&
     Array.isArray(figures) && figures.every(isText) &&

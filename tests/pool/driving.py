@@ -258,7 +258,7 @@ class Pool:
         self._deliver()
 
     def _deliver(self) -> None:
-        to_web, to_engines = self.dispatcher.take_outbox()
+        to_web, to_engines = self.dispatcher.outbox.take()
         for reader, messages in to_web.items():
             self.heard[reader] += messages
         for engine_id, message in to_engines:

@@ -3,7 +3,10 @@
 import pytest
 
 from tests.pool.driving import COLD, EPOCH, MODEL, OWNER, WEB, Pool, entry, ids, submit, text
-from webapp.pool.dispatcher import FRESH_TOKEN_SECONDS, KEPT_SECONDS, MOST_KEPT, POISON_AFTER, WEB_LATE_SECONDS
+from webapp.pool import generation_store
+from webapp.pool.dispatcher import FRESH_TOKEN_SECONDS, POISON_AFTER
+from webapp.pool.generation_store import KEPT_SECONDS
+from webapp.pool.readers import WEB_LATE_SECONDS
 from webapp.pool.roster import HEARTBEAT_LATE_SECONDS, HOPELESS_AFTER
 from webapp.wire.generation import Delta, Failed, Finished, Loading, Queued, Started, Usage
 from webapp.wire.messages import (
@@ -542,14 +545,14 @@ def test_what_the_loss_of_one_web_process_brings_reaches_the_others() -> None:
     pool.dispatcher.from_engine(
         engine, StepEvents([LeaseEvent("g", pool.dispatches(engine)[0].lease, Delta(0, "a", (1,)))]), pool.now
     )
-    to_web, _ = pool.dispatcher.take_outbox()
+    to_web, _ = pool.dispatcher.outbox.take()
     assert set(to_web) == {WEB}
 
     # when: sending to the first fails
     pool.dispatcher.lose_web_process(WEB, pool.now)
 
     # then: the other generation has the place, and its engine has been told
-    _, to_engines = pool.dispatcher.take_outbox()
+    _, to_engines = pool.dispatcher.outbox.take()
     assert [type(message).__name__ for _, message in to_engines] == ["AbortLease", "Dispatch"]
 
 
@@ -886,11 +889,11 @@ def test_one_step_makes_one_list_for_each_web_process() -> None:
     rows = [LeaseEvent(d.generation_id, d.lease, Delta(0, "a", (1,))) for d in pool.dispatches(engine)]
 
     pool.dispatcher.from_engine(engine, StepEvents(rows), pool.now)
-    to_web, to_engines = pool.dispatcher.take_outbox()
+    to_web, to_engines = pool.dispatcher.outbox.take()
 
     assert {reader: len(messages) for reader, messages in to_web.items()} == {WEB: 2, OTHER_WEB: 2}
     assert to_engines == []
-    assert pool.dispatcher.take_outbox() == ({}, [])
+    assert pool.dispatcher.outbox.take() == ({}, [])
 
 
 def test_ended_generation_is_kept_for_a_while_and_then_forgotten() -> None:
@@ -905,16 +908,19 @@ def test_ended_generation_is_kept_for_a_while_and_then_forgotten() -> None:
     assert pool.attach("g") == Gone(ask=2)
 
 
-def test_no_more_ended_generations_are_kept_than_the_bound() -> None:
+def test_no_more_ended_generations_are_kept_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     pool, (engine,) = serving()
-    for number in range(MOST_KEPT + 3):
+    for number in range(10):
         pool.submit(f"g{number}")
         pool.finish(engine, f"g{number}")
+    ended = pool.dispatcher._generations.find("g0")
+    assert ended
+    monkeypatch.setattr(generation_store, "MOST_KEPT_BYTES", 7 * ended.approximate_bytes)
 
     pool.wait(0.25)
 
-    kept = [number for number in range(MOST_KEPT + 3) if isinstance(pool.attach(f"g{number}"), Accepted)]
-    assert kept == list(range(3, MOST_KEPT + 3))
+    kept = [number for number in range(10) if isinstance(pool.attach(f"g{number}"), Accepted)]
+    assert kept == list(range(3, 10))
 
 
 def test_running_generation_is_kept_however_long_it_takes() -> None:

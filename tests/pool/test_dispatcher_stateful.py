@@ -150,7 +150,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @invariant()
     def accepted_is_ended_and_running_and_waiting(self) -> None:
         state = self.pool.state()
-        ended = sum(generation.is_ended for generation in self.pool.dispatcher._generations.values())
+        ended = sum(generation.is_ended for generation in self.pool.dispatcher._generations)
         probes = sum(each.is_probe for engine in self.pool.posts for each in engine.leases.values())
         assert len(self.accepted) == ended + state.running - probes + sum(state.waiting.values())
 
@@ -180,7 +180,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         assert (state.running, state.waiting) == (0, {})
         for reader in self.attached:
             self._read(reader)
-            kept = self.pool.dispatcher._generations[reader.generation_id]
+            kept = self.pool.dispatcher._generations.find(reader.generation_id)
             assert reader.last_id == len(kept.events)
         for number, (generation_id, length) in enumerate(self.accepted.items()):
             fresh = b"audit-%d" % number

@@ -7,17 +7,18 @@ import itertools
 import logging
 import os
 import secrets
-from collections import defaultdict, deque
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
 from webapp.catalog import Catalog, ModelNotFound
 from webapp.pool.generation_log import Generation, ReaderId
+from webapp.pool.generation_store import GenerationStore, is_same_owner
+from webapp.pool.outbox import Outbox
+from webapp.pool.readers import Readers
 from webapp.pool.roster import Engine, Roster
 from webapp.pool.waiting_line import Refusal, WaitingLine
-from webapp.wire.generation import Delta, Failed, Finished, GenerationEvent, GenerationRequest, Loading, Queued, Started
+from webapp.wire.generation import Delta, Failed, Finished, GenerationRequest, Loading, Queued, Started
 from webapp.wire.messages import (
     Abort,
     AbortLease,
@@ -26,7 +27,6 @@ from webapp.wire.messages import (
     Attach,
     Detach,
     Dispatch,
-    Ended,
     EngineHeartbeat,
     EngineHello,
     EnginePing,
@@ -35,38 +35,20 @@ from webapp.wire.messages import (
     Gone,
     LeaseEvent,
     LoadFailed,
-    PoolHello,
     PoolState,
-    PoolToEngine,
-    PoolToWeb,
-    Published,
     Refused,
     StepEvents,
     Submit,
     WebHello,
-    WebState,
     WebToPool,
 )
 
 log = logging.getLogger(__name__)
 
-# A web process that has said nothing for this many seconds is gone, and so are its readers.
-WEB_LATE_SECONDS = 3.0
-# How long an ended generation can still be resumed, and how many are kept at most.
-KEPT_SECONDS = 600.0
-MOST_KEPT = 1000
 # A generation under which this many engines were lost in a row, without a token between, fails.
 POISON_AFTER = 2
 # An engine that made a token this recently needs no probe.
 FRESH_TOKEN_SECONDS = 5.0
-
-
-@dataclass
-class Outbox:
-    """What is to be sent. The pool's loop takes it once a turn, so that a web process gets one message a step."""
-
-    to_web: dict[ReaderId, list[PoolToWeb]] = field(default_factory=lambda: defaultdict(list))
-    to_engines: list[tuple[str, PoolToEngine]] = field(default_factory=list)
 
 
 class EngineKeeper(Protocol):
@@ -81,27 +63,20 @@ class EngineKeeper(Protocol):
         ...
 
 
-@dataclass
-class WebProcess:
-    hello: WebHello
-    heard_at: float
-
-
 class Dispatcher:
     """All state of the pool. `epoch` names this pool process."""
 
     def __init__(
         self, catalog: Catalog, roster: Roster, line: WaitingLine, *, epoch: str, processes: EngineKeeper
     ) -> None:
-        self._outbox = Outbox()
+        self.outbox = Outbox()
         self.epoch = epoch
         self._catalog = catalog
         self._roster = roster
         self._line = line
         self._processes = processes
-        self._generations: dict[str, Generation] = {}
-        self._ended: deque[Generation] = deque()
-        self._web_processes: dict[ReaderId, WebProcess] = {}
+        self._generations = GenerationStore()
+        self._readers = Readers(self._generations, self.outbox, epoch=epoch)
         # A random start, so that no lease of an earlier pool is taken for one of this pool's.
         self._leases = itertools.count(secrets.randbits(40) << 20)
 
@@ -111,28 +86,27 @@ class Dispatcher:
         """Take one message of a web process."""
         match message:
             case WebHello():
-                is_first = reader not in self._web_processes
-                self._web_processes[reader] = WebProcess(message, now)
-                self._reply(reader, PoolHello(self.epoch, is_first))
+                self._readers.hello(reader, message, now)
             case Submit():
                 self._submit(reader, message, now)
             case Attach():
-                self._attach(reader, message)
+                self._readers.attach(reader, message)
             case Detach():
-                if generation := self._generations.get(message.generation_id):
-                    self._remove_reader(generation, reader, now)
+                if generation := self._generations.find(message.generation_id):
+                    self._readers.remove(reader, generation, now)
+                    self._abort_if_abandoned(generation, now)
             case Abort():
-                generation = self._owned(message.generation_id, message.owner)
+                generation = self._generations.owned(message.generation_id, message.owner)
                 if generation:
                     self._abort(generation, "stopped", now)
-                self._reply(reader, Accepted(ask=message.ask) if generation else Gone(ask=message.ask))
+                self.outbox.reply(reader, Accepted(ask=message.ask) if generation else Gone(ask=message.ask))
             case AskState():
                 if message.probe:
                     self._probe(now)
-                self._reply(reader, self._state(message.ask, now))
+                self.outbox.reply(reader, self._state(message.ask, now))
 
     def _submit(self, reader: ReaderId, submit: Submit, now: float) -> None:
-        if generation := self._generations.get(submit.generation_id):
+        if generation := self._generations.find(submit.generation_id):
             self._submit_again(reader, submit, generation)
             return
         try:
@@ -151,60 +125,29 @@ class Dispatcher:
         except Refusal as refusal:
             self._refuse(reader, submit, refusal)
             return
-        self._generations[submit.generation_id] = generation
+        self._generations.add(generation)
         if submit.attach:
             generation.readers.add(reader)
-        self._reply(reader, Accepted(ask=submit.ask))
+        self.outbox.reply(reader, Accepted(ask=submit.ask))
         self._dispatch_waiting(entry.name, now)
 
     def _submit_again(self, reader: ReaderId, submit: Submit, generation: Generation) -> None:
-        if not _is_same(generation.submit.owner, submit.owner):
+        if not is_same_owner(generation.submit.owner, submit.owner):
             self._refuse(reader, submit, Refusal("GenerationExists", "This generation id is taken.", 1))
             return
-        self._reply(reader, Accepted(ask=submit.ask))
+        self.outbox.reply(reader, Accepted(ask=submit.ask))
         if submit.attach:
-            self._replay(reader, generation, after=0)
+            self._readers.add(reader, generation, after=0)
 
     def _refuse(self, reader: ReaderId, submit: Submit, refusal: Refusal) -> None:
-        self._reply(
+        self.outbox.reply(
             reader, Refused(ask=submit.ask, code=refusal.code, message=str(refusal), retry_after=refusal.retry_after)
         )
 
-    def _attach(self, reader: ReaderId, attach: Attach) -> None:
-        generation = self._owned(attach.generation_id, attach.owner)
-        if generation is None or not 0 <= attach.after <= len(generation.events):
-            self._reply(reader, Gone(ask=attach.ask, is_known=generation is not None))
-        elif generation.is_ended and attach.after == len(generation.events):
-            self._reply(reader, Ended(ask=attach.ask))
-        else:
-            self._reply(reader, Accepted(ask=attach.ask))
-            self._replay(reader, generation, after=attach.after)
-
-    def _replay(self, reader: ReaderId, generation: Generation, *, after: int) -> None:
-        """Make the web process a reader. In one turn with what it has missed: nothing comes between."""
-        generation.readers.add(reader)
-        generation.reader_left_at = None
-        for published in generation.replay(after):
-            self._reply(reader, published)
-
-    def _owned(self, generation_id: str, owner: str) -> Generation | None:
-        generation = self._generations.get(generation_id)
-        return generation if generation and _is_same(generation.submit.owner, owner) else None
-
-    def _remove_reader(self, generation: Generation, reader: ReaderId, now: float) -> None:
-        generation.readers.discard(reader)
-        if generation.readers or generation.is_ended or generation.reader_left_at is not None:
-            return
-        generation.reader_left_at = now
-        self._abort_if_abandoned(generation, now)
-
     def lose_web_process(self, reader: ReaderId, now: float) -> None:
         """The web process is gone, or does not take messages: it has no readers any more."""
-        self._web_processes.pop(reader, None)
-        self._outbox.to_web.pop(reader, None)
-        for generation in list(self._generations.values()):
-            if reader in generation.readers:
-                self._remove_reader(generation, reader, now)
+        for generation in self._readers.lose(reader, now):
+            self._abort_if_abandoned(generation, now)
 
     # --- from engines ------------------------------------------------------------------------------
 
@@ -230,16 +173,16 @@ class Dispatcher:
 
     def ping_engine(self, engine: Engine) -> None:
         """Tell the engine that the pool lives, and which leases are its own."""
-        self._send(engine.engine_id, EnginePing(self.epoch, tuple(engine.leases)))
+        self.outbox.send(engine.engine_id, EnginePing(self.epoch, tuple(engine.leases)))
 
     def _meet_stranger(self, engine_id: str, message: EngineToPool, now: float) -> None:
         """An engine that an earlier pool started: it says hello at the new epoch, and takes a vacant post or ends."""
         if not isinstance(message, EngineHello):
-            self._send(engine_id, EnginePing(self.epoch, ()))
+            self.outbox.send(engine_id, EnginePing(self.epoch, ()))
             return
         vacant = [engine for engine in self._roster.of_model(message.model) if not engine.is_started]
         if not vacant:
-            self._send(engine_id, EngineStop())
+            self.outbox.send(engine_id, EngineStop())
             return
         post = vacant[0]
         post.started(engine_id, message.pid, now)
@@ -266,7 +209,7 @@ class Dispatcher:
         event = row.event
         if isinstance(event, Started):
             generation.prompt_tokens = event.prompt_tokens
-            self._publish_status(generation, event)
+            self.outbox.publish_status(generation, event)
             return
         if isinstance(event, Delta):
             if event.position != len(generation.token_ids):
@@ -274,7 +217,7 @@ class Dispatcher:
                 return
             engine.last_token_at = now
             generation.first_token_at = generation.first_token_at or now
-            self._publish(generation, event)
+            self.outbox.publish(generation, event)
             return
         if isinstance(event, Finished):
             engine.last_token_at = now
@@ -285,7 +228,7 @@ class Dispatcher:
         """The engine's tokens do not join on: the generation goes on from its last good one, under a new lease."""
         log.error("engine %s sent position %d, expected %d", engine.engine_id, position, len(generation.token_ids))
         assert generation.lease is not None
-        self._send(engine.engine_id, AbortLease(generation.generation_id, generation.lease))
+        self.outbox.send(engine.engine_id, AbortLease(generation.generation_id, generation.lease))
         del engine.leases[generation.lease]
         if not generation.is_probe:
             self._requeue(generation, now)
@@ -342,7 +285,7 @@ class Dispatcher:
             request=generation.submit.request,
             token_ids=tuple(generation.token_ids),
         )
-        self._send(engine.engine_id, dispatch)
+        self.outbox.send(engine.engine_id, dispatch)
 
     def _fail_waiting(self, model: str, engines: list[Engine], now: float) -> None:
         reason = next((engine.error for engine in engines if engine.error), "its engine does not start")
@@ -359,7 +302,7 @@ class Dispatcher:
         is_ready = any(engine.is_ready for engine in engines)
         fraction = max((engine.load_fraction for engine in engines), default=0.0)
         for place, generation in enumerate(waiting, start=1):
-            self._publish_status(generation, Queued(place) if is_ready else Loading(fraction))
+            self.outbox.publish_status(generation, Queued(place) if is_ready else Loading(fraction))
 
     # --- the life of a generation ------------------------------------------------------------------
 
@@ -367,7 +310,7 @@ class Dispatcher:
         if generation.is_ended:
             return
         if generation.lease is not None and generation.engine_id is not None:
-            self._send(generation.engine_id, AbortLease(generation.generation_id, generation.lease))
+            self.outbox.send(generation.engine_id, AbortLease(generation.generation_id, generation.lease))
         else:
             self._line.remove(generation)
         log.info("generation %s is aborted: %s", generation.generation_id, cause)
@@ -391,8 +334,8 @@ class Dispatcher:
         generation.ended_at = now
         if generation.is_probe:
             return
-        self._publish(generation, event)
-        self._ended.append(generation)
+        self.outbox.publish(generation, event)
+        self._generations.keep_ended(generation)
         timings = generation.timings(now)
         log.info(
             "generation %s ended: %s model=%s prompt_tokens=%d completion_tokens=%d queue_time=%.3f "
@@ -407,33 +350,19 @@ class Dispatcher:
             timings.decode_time,
         )
 
-    def _publish(self, generation: Generation, event: Delta | Finished | Failed) -> None:
-        published = generation.append(event)
-        for reader in generation.readers:
-            self._reply(reader, published)
-
-    def _publish_status(self, generation: Generation, event: GenerationEvent) -> None:
-        if event == generation.status:
-            return
-        generation.status = event
-        for reader in generation.readers:
-            self._reply(reader, Published(generation.generation_id, 0, event))
-
     # --- time --------------------------------------------------------------------------------------
 
     def pass_time(self, now: float) -> None:
         """What happens by itself: called a few times a second."""
-        for reader, web_process in list(self._web_processes.items()):
-            if now - web_process.heard_at > WEB_LATE_SECONDS:
-                self.lose_web_process(reader, now)
-        for generation in list(self._generations.values()):
+        for reader in self._readers.late(now):
+            self.lose_web_process(reader, now)
+        for generation in self._generations:
             self._abort_if_abandoned(generation, now)
         for engine in self._roster:
             if engine.is_hanging(now):
                 engine.error = "it hangs"
                 self._processes.kill(engine)
-        while self._ended and (len(self._ended) > MOST_KEPT or now - (self._ended[0].ended_at or now) > KEPT_SECONDS):
-            del self._generations[self._ended.popleft().generation_id]
+        self._generations.forget_old(now)
 
     def is_wanted(self, engine: Engine) -> bool:
         """Whether an engine should be on this post."""
@@ -460,25 +389,7 @@ class Dispatcher:
             pid=os.getpid(),
             parent_pid=os.getppid(),
             engines=[engine.state(now) for engine in self._roster],
-            web_processes=[WebState(web.hello.pid, web.hello.parent_pid) for web in self._web_processes.values()],
+            web_processes=self._readers.states(),
             waiting=self._line.counts(),
             running=sum(len(engine.leases) for engine in self._roster),
         )
-
-    # --- outbox ------------------------------------------------------------------------------------
-
-    def take_outbox(self) -> tuple[dict[ReaderId, list[PoolToWeb]], list[tuple[str, PoolToEngine]]]:
-        """What is to be sent: one list for each web process, and the engines' messages in order."""
-        taken, self._outbox = self._outbox, Outbox()
-        return taken.to_web, taken.to_engines
-
-    def _reply(self, reader: ReaderId, message: PoolToWeb) -> None:
-        self._outbox.to_web[reader].append(message)
-
-    def _send(self, engine_id: str, message: PoolToEngine) -> None:
-        self._outbox.to_engines.append((engine_id, message))
-
-
-def _is_same(owner: str, other: str) -> bool:
-    # As bytes: compare_digest takes no other text than ASCII.
-    return secrets.compare_digest(owner.encode(), other.encode())

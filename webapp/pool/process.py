@@ -126,7 +126,7 @@ class Pool:
     def _flush(self) -> None:
         """Send what the turn has made: to each web process one message."""
         # To lose a web process makes messages for others: they go out with the next turn.
-        web_messages, engine_messages = self._dispatcher.take_outbox()
+        web_messages, engine_messages = self._dispatcher.outbox.take()
         for reader, messages in web_messages.items():
             try:
                 self._web.send_multipart([reader, encode(messages)], zmq.NOBLOCK)
@@ -136,8 +136,10 @@ class Pool:
             try:
                 self._engines.send_multipart([engine_id.encode(), encode(message)], zmq.NOBLOCK)
             except zmq.ZMQError as error:
-                # Its pidfd or its missing heartbeat will tell that it is lost.
                 log.warning("engine %s does not take messages: %s", engine_id, error)
+                # What it was to run would wait for ever: it is lost, and its pidfd will tell so.
+                if engine := self._roster.find(engine_id):
+                    self._processes.kill(engine)
 
     def _stop_engines(self) -> None:
         for engine in self._roster:

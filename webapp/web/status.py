@@ -100,7 +100,7 @@ def _processes(state: PoolState) -> list[dict[str, object]]:
     gunicorns = sorted({web.parent_pid for web in state.web_processes})
     alone = [("supervisor", state.parent_pid), ("pool", state.pid), *(("gunicorn", pid) for pid in gunicorns)]
     alone += [("web", web.pid) for web in state.web_processes]
-    engines: list[dict[str, object]] = [{"role": "engine"} | msgspec.structs.asdict(engine) for engine in state.engines]
+    engines = [{"role": "engine", **msgspec.structs.asdict(engine)} for engine in state.engines]
     others: list[dict[str, object]] = [{"role": role, "pid": pid, "state": "running"} for role, pid in alone]
     return others + engines
 
