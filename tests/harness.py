@@ -56,7 +56,7 @@ class Server:
     def output(self) -> str:
         return (self.data_dir / "output.log").read_text("utf-8")
 
-    def start(self) -> None:
+    def start(self, *, is_ready_at_end: bool = True) -> None:
         with (self.data_dir / "output.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "webapp", "serve"],
@@ -65,17 +65,22 @@ class Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.wait_until_ready()
+        if is_ready_at_end:
+            self.wait_until_ready()
+
+    def readiness(self) -> httpx.Response:
+        """What /readyz says; also while nothing listens yet."""
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=10.0)
+        except httpx.HTTPError as error:
+            return httpx.Response(503, text=str(error))
 
     def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
         wait_until(self._is_ready, seconds, lambda: f"not ready:\n{self.output}")
 
     def _is_ready(self) -> bool:
         assert self.process is None or self.process.poll() is None, self.output
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=10.0).status_code == 200
-        except httpx.HTTPError:
-            return False
+        return self.readiness().status_code == 200
 
     def stop(self) -> None:
         self.client.close()

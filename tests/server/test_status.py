@@ -1,27 +1,53 @@
 """/healthz, /readyz, /pool.json over a real server."""
 
-import os
-import signal
+from pathlib import Path
 
-from tests.harness import Server, wait_until
+from tests.harness import Server, make_server, wait_until
 
 
 def test_healthz_says_that_the_web_process_lives(server: Server):
     assert server.client.get("/healthz").json() == {"status": "ok"}
 
 
-def test_readyz_needs_a_real_token_from_each_engine(server: Server):
-    server.wait_until_ready()
-    engine = server.engine("@jeton/scripted")
-    assert engine["seconds_since_token"] is not None
+def test_readyz_brings_a_real_token_from_each_engine(own_server):
+    server = own_server()
 
-    os.kill(engine["pid"], signal.SIGSTOP)
+    # Nobody has asked for a generation: the token is a probe's.
+    assert server.client.get("/readyz").json() == {"status": "ready"}
+    assert server.engine("@jeton/scripted")["seconds_since_token"] < 10
+    assert server.engine("@jeton/scripted")["running"] == 0
+
+
+def test_readyz_says_which_model_does_not_load_and_its_requests_learn_why(tmp_path: Path):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "config.json").write_text('{"model_type": "no such type"}')
+    models = tmp_path / "models.toml"
+    models.write_text(f"""
+        [[model]]
+        name = "@jeton/broken"
+        title = "Broken"
+        description = "Its weights are none."
+        weights = {{ folder = "{weights}" }}
+        precision = "full"
+        context_window = 100
+        sequence_length = 100
+        slots = 1
+        is_loaded_at_start = true
+        """)
+    server = make_server(tmp_path, models_file=models)
+    server.start(is_ready_at_end=False)
     try:
-        # A token that was made a moment ago still counts; then the probe has to bring one, and cannot.
-        wait_until(lambda: server.client.get("/readyz").status_code == 503, 30)
+        wait_until(lambda: "cannot be loaded" in server.readiness().text, 120, lambda: server.output)
+        readiness = server.readiness()
+        answer = server.run("@jeton/broken", prompt="hi")
     finally:
-        server.wait_until_ready()
-    assert server.engine("@jeton/scripted")["pid"] != engine["pid"]
+        server.stop()
+
+    assert readiness.status_code == 503
+    assert "@jeton/broken" in readiness.json()["reasons"][0]
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (503, 3040)
+    assert "cannot be loaded" in answer.json()["errors"][0]["message"]
 
 
 def test_pool_json_names_every_process_with_its_role(server: Server):
