@@ -276,3 +276,13 @@ def test_sixteen_streams_progress_together_and_an_abort_disturbs_none(server: Se
     assert len(texts) == 15
     assert texts == alone
     assert max(first for first, _ in ends.values()) < min(last for _, last in ends.values())
+
+
+def test_one_connection_carries_many_requests_one_after_the_other(server: Server):
+    # A watcher that outlived its answer would wait on the socket that the next request is read from.
+    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        path = "/client/v4/accounts/acc/ai/run/@jeton/scripted"
+        for number in range(50):
+            body = {"prompt": "hi", "max_tokens": 2, "stream": number % 2 == 0}
+            assert client.post(path, json=body).status_code == 200
+            assert client.get("/healthz").status_code == 200

@@ -7,6 +7,7 @@ import gevent
 import msgspec
 import pytest
 from flask import Flask, Response
+from gevent import Greenlet
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -194,6 +195,10 @@ class Script:
         self._takes = list(takes)
         self.is_closed = False
         self.has_reader_left = False
+        self.watcher: Greenlet | None = None
+
+    def be_watched(self, watcher: Greenlet) -> None:
+        self.watcher = watcher
 
     def take(self, timeout: float) -> list[Published | Gone]:
         taken = self._takes.pop(0)
@@ -334,6 +339,37 @@ def test_reader_who_closes_is_noticed_and_one_who_sends_is_not_taken_for_gone(
     if sent:
         assert server.recv(100) == sent
         client.close()
+    server.close()
+
+
+@pytest.mark.parametrize("is_watched_first", [True, False])
+def test_watcher_never_waits_on_the_connections_own_reader(*, is_watched_first: bool) -> None:
+    server, client = gevent.socket.socketpair()
+    subscription = Script()
+
+    def watch() -> None:
+        with Flask(__name__).test_request_context("/", environ_overrides={"gunicorn.socket": server}):
+            watch_reader(subscription)
+        gevent.sleep(0)
+
+    if is_watched_first:
+        watch()
+    first = gevent.spawn(server.recv, 100)
+    gevent.sleep(0)
+    if not is_watched_first:
+        watch()
+
+    # Both wake for the same byte, and one of them takes it.
+    client.send(b"a")
+    gevent.sleep(0.01)
+    second = gevent.spawn(server.recv, 100)
+    gevent.sleep(0.01)
+    client.send(b"b")
+    gevent.joinall([first, second], timeout=1)
+
+    assert (first.value, second.value) == (b"a", b"b")
+    assert not subscription.has_reader_left
+    client.close()
     server.close()
 
 

@@ -15,6 +15,7 @@ from typing import Self
 import gevent
 import msgspec
 import zmq.green as zmq
+from gevent import Greenlet
 from gevent.event import AsyncResult, Event
 from zmq import Socket as ZmqSocket
 
@@ -73,6 +74,7 @@ class Subscription:
         self._is_attaching = False
         self._has_end = False
         self._has_reader_left = False
+        self._watcher: Greenlet[..., None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -126,11 +128,19 @@ class Subscription:
         self._has_reader_left = True
         self._has_news.set()
 
+    def be_watched(self, watcher: "Greenlet[..., None]") -> None:
+        """The greenlet that calls `leave`; it ends with the subscription."""
+        self._watcher = watcher
+
     def close(self) -> None:
         """Stop reading. Idempotent."""
-        if not self.is_closed:
-            self.is_closed = True
-            self._client.forget(self)
+        if self.is_closed:
+            return
+        self.is_closed = True
+        if self._watcher:
+            # Waits until it is dead: the connection's next request is read from the same socket.
+            self._watcher.kill()
+        self._client.forget(self)
 
     def _has_use_for(self, event_id: int) -> bool:
         if not self.is_accepted or self._is_behind:

@@ -82,12 +82,32 @@ def read_fields(given: Mapping[str, object], *, is_form: bool = False) -> Genera
         try:
             typed[field.name] = msgspec.convert(value, field.type, strict=not is_form)
         except msgspec.ValidationError as error:
-            bad[field.encode_name] = str(error)
+            bad[field.encode_name] = _expectation(field.type) or str(error)
     if not bad and ("prompt" in typed) == ("messages" in typed):
         bad["prompt"] = "one of prompt and messages is required, and only one"
     if bad:
         raise InvalidFields(bad)
     return GenerationFields(**typed)
+
+
+def _expectation(field_type: object) -> str | None:
+    """What a plain field has to be, in words; None for a nested one, of which msgspec says more."""
+    union = msgspec.inspect.type_info(field_type)
+    assert isinstance(union, msgspec.inspect.UnionType)
+    # Each field may also be null: the kind that counts comes first.
+    match union.types[0]:
+        case msgspec.inspect.IntType(ge=least, le=None):
+            return f"must be a whole number of at least {least}"
+        case msgspec.inspect.IntType(ge=least, le=most):
+            return f"must be a whole number from {least} to {most}"
+        case msgspec.inspect.FloatType(ge=least, le=most):
+            return f"must be a number from {least} to {most}"
+        case msgspec.inspect.StrType(min_length=least):
+            return f"must be a text of at least {least} character" if least else "must be a text"
+        case msgspec.inspect.BoolType():
+            return "must be true or false"
+        case _:
+            return None
 
 
 def find_model(catalog: Catalog, name: str) -> tuple[CatalogEntry, CatalogEntry]:

@@ -12,6 +12,7 @@ from contextlib import suppress
 import gevent
 import msgspec
 from flask import Response, request
+from gevent.monkey import get_original
 from gevent.socket import wait_read
 
 from webapp.web.errors import InvalidFields, ReaderLeft
@@ -89,7 +90,7 @@ def watch_reader(subscription: Subscription) -> None:
     """
     connection = request.environ.get("gunicorn.socket")
     if connection is not None:
-        gevent.spawn(_watch, connection, subscription)
+        subscription.be_watched(gevent.spawn(_watch, connection.fileno(), subscription))
 
 
 def _chunks(
@@ -103,15 +104,19 @@ def _chunks(
             yield b"".join(map(write, items)) if items else KEEP_ALIVE
 
 
-def _watch(connection: socket.socket, subscription: Subscription) -> None:
+def _watch(descriptor: int, subscription: Subscription) -> None:
+    wait_read(descriptor)
+    # Not gevent's socket, whose recv would wait, and keep the connection's own reader from waiting.
+    peeker = get_original("socket", "socket")(fileno=descriptor)
     try:
-        wait_read(connection.fileno())
-        is_closed = not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        # Data is the start of a next request, which nobody may take away here.
+        is_closed = not peeker.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
-        return
-    except (OSError, ValueError):
+        is_closed = False
+    except OSError:
         is_closed = True
-    # Data is the start of a next request, which nobody may take away here.
+    finally:
+        peeker.detach()
     if is_closed:
         subscription.leave()
 
