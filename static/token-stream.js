@@ -109,7 +109,7 @@ export class TokenStream extends HTMLElement {
   #open() {
     this.#close();
     if (!this.#phaseSince) this.#enter("connecting", "Connecting");
-    this.#clock = setInterval(() => this.#tick(), CLOCK_MILLISECONDS);
+    this.#clock = setInterval(() => this.#beat(), CLOCK_MILLISECONDS);
     const url = new URL(this.getAttribute("src"), document.baseURI);
     if (this.#lastEventId) url.searchParams.set("after", this.#lastEventId);
 
@@ -295,7 +295,7 @@ export class TokenStream extends HTMLElement {
     this.querySelector(".answer").setAttribute("aria-busy", String(!this.isEnded));
   }
 
-  #tick() {
+  #beat() {
     if (this.phase === "streaming") {
       this.#figures.draw();
       return;

@@ -31,7 +31,7 @@ BOUNDS = [
     ("JETON_WEB_PROCESSES", "web_processes", 1, 64),
     ("JETON_QUEUE_LENGTH", "queue_length", 0, 100_000),
     ("JETON_CLIENT_LIMIT", "client_limit", 1, 100_000),
-    ("JETON_GRACE_SECONDS", "grace_seconds", 0, 3600),
+    ("JETON_GRACE_SECONDS", "grace_seconds", 1, 3600),
 ]
 
 

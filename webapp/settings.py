@@ -76,7 +76,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         operator_token=_secret(environ, "JETON_OPERATOR_TOKEN"),
         queue_length=_integer(environ, "JETON_QUEUE_LENGTH", 64, least=0, most=100_000),
         client_limit=_integer(environ, "JETON_CLIENT_LIMIT", 32, least=1, most=100_000),
-        grace_seconds=_integer(environ, "JETON_GRACE_SECONDS", 15, least=0, most=3600),
+        grace_seconds=_integer(environ, "JETON_GRACE_SECONDS", 15, least=1, most=3600),
         log_level=_choice(environ, "JETON_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
     )
 

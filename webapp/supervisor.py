@@ -90,6 +90,8 @@ class Supervisor:
         self._pool = Service("the pool", [python, "-m", "webapp", "pool"], POOL_STOP_SECONDS)
         self._gunicorn = Service("gunicorn", [python, "-m", "gunicorn", "wsgi:app"], GUNICORN_STOP_SECONDS)
         self._report = StartUpReport(settings)
+        # Started from a terminal, HUP says that the terminal is gone, and its user with it.
+        self._is_in_terminal = sys.stdin is not None and sys.stdin.isatty()
         self._has_to_stop = False
         self._has_to_reload = False
 
@@ -124,7 +126,8 @@ class Supervisor:
         self._has_to_stop = True
 
     def _note_reload(self, signal_number: int, frame: FrameType | None) -> None:
-        self._has_to_reload = True
+        self._has_to_stop = self._has_to_stop or self._is_in_terminal
+        self._has_to_reload = not self._is_in_terminal
 
 
 def main(settings: Settings) -> None:

@@ -5,6 +5,7 @@ import os
 import stat
 from pathlib import Path
 
+import gevent
 import msgspec
 import pytest
 from flask import Flask
@@ -13,6 +14,7 @@ from gunicorn.http.errors import InvalidChunkSize
 
 from tests.web.conftest import KNOWN_TOKEN, OPERATOR_TOKEN
 from webapp.settings import Settings
+from webapp.web import bodies
 from webapp.web.create_app import LARGEST_BODY_BYTES, SECURITY_HEADERS, create_app
 from webapp.wire.messages import EngineState, PoolState, WebState
 
@@ -228,6 +230,29 @@ class BrokenBody(io.RawIOBase):
 
     def readinto(self, buffer: object) -> int:
         raise self._error
+
+
+class SlowBody(io.RawIOBase):
+    """A body of which the first byte comes, and then nothing."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        gevent.sleep(60)
+        return 0
+
+
+@pytest.mark.parametrize("headers", [KNOWN, {}], ids=["read", "refused before it is read"])
+def test_body_that_does_not_come_is_not_waited_for_for_ever(
+    client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "LONGEST_SECONDS", 0.05)
+    environ = {"wsgi.input": SlowBody(), "wsgi.input_terminated": True}
+
+    response = client.post(RUN, headers=headers, environ_overrides=environ)
+
+    assert response.status_code == (400 if headers else 401)
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), InvalidChunkSize(b"zz")], ids=["gone", "chunk"])

@@ -31,6 +31,7 @@ TABLE: dict[type[RequestError], tuple[int, int, int, str]] = {
     errors.PoolOverloaded: (503, 429, 3040, "AiError: Capacity exceeded: "),
     errors.PoolUnavailable: (503, 503, 3040, "AiError: Pool unavailable: "),
     errors.GenerationNotFound: (404, 500, 5000, "AiError: Generation failed: "),
+    errors.GenerationAborted: (503, 408, 3008, "AiError: Request aborted: "),
     errors.ReaderLeft: (499, 408, 3008, "AiError: Request aborted: "),
     errors.GenerationFailed: (500, 500, 5000, "AiError: Generation failed: "),
     errors.ApiTokenMissing: (401, 401, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers"),

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from webapp.web import pool_client
 from webapp.web.errors import PoolUnavailable, ReaderLeft
-from webapp.web.pool_client import MOST_WAITING, PoolClient, Subscription
+from webapp.web.pool_client import PoolClient
+from webapp.web.subscription import MOST_WAITING, Subscription
 from webapp.wire.codec import decode_web_to_pool, encode
 from webapp.wire.generation import Delta, Finished, GenerationRequest, Queued, Usage
 from webapp.wire.messages import (
@@ -383,6 +384,24 @@ def test_reader_who_closes_while_it_attaches_anew_leaves_nothing_behind(client: 
 
     # then: it is not a reader again, which nobody would ever close
     assert not client._subscriptions and not client._subscribing
+
+
+def test_reader_who_comes_while_the_last_one_closes_is_attached_after_all(client: PoolClient, socket: Socket) -> None:
+    # given: a second reader, whose question is on its way
+    first = generate(client)
+    coming = gevent.spawn(client.attach, "g", "owner", after=0)
+    gevent.sleep(0)
+    (question,) = attaches(socket)
+
+    # when: the first one closes before the answer comes
+    first.close()
+    take(client, Accepted(ask=question.ask))
+    second = coming.get()
+
+    # then: what the pool hears last is that somebody reads
+    assert second is not None
+    assert [type(message) for message in sent(socket)[-2:]] == [Detach, Attach]
+    assert client._subscriptions["g"] == [second]
 
 
 def test_ended_and_gone_are_told_apart(client: PoolClient) -> None:

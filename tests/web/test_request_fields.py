@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from webapp.catalog import Catalog, CatalogEntry, Weights
+from tests.harness import SCRIPTED_MODELS
+from webapp.catalog import Catalog, CatalogEntry, Weights, read_catalog
 from webapp.web.errors import FeatureUnsupported, InvalidFields, ModelNotFound, ModelNotInstalled
 from webapp.web.request_fields import (
     DEFAULT_MAX_TOKENS,
@@ -320,3 +321,14 @@ def test_model_without_weights_says_how_to_install_them(*, has_stand_ins: bool) 
 
     with pytest.raises(ModelNotInstalled, match="fetch it"):
         find_model(Catalog([ENTRY, missing], has_stand_ins=has_stand_ins), "@big")
+
+
+def test_temperature_that_would_overflow_counts_as_zero() -> None:
+    entry = read_catalog(SCRIPTED_MODELS).find("@jeton/scripted")
+
+    requests = [
+        to_request(read_fields({"prompt": "Hi", "temperature": temperature}), entry, entry)
+        for temperature in (1e-38, 1e-300, 0, 0.01)
+    ]
+
+    assert [request.temperature for request in requests] == [0, 0, 0, 0.01]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from webapp.catalog import CatalogEntry, read_catalog
 from webapp.engine.connection import PoolConnection
 from webapp.engine.runner import LoadProgress, Runner
+from webapp.engine.scripted_runner import ScriptedRunner
 from webapp.settings import Settings
 from webapp.wire.messages import (
     AbortLease,
@@ -41,6 +42,9 @@ class Engine:
         # Read by the connection's thread, for the heartbeat.
         self._turn_started_at = time.monotonic()
         self._is_idle = False
+        # Dispatches that were not started yet, by lease: a long prompt takes a while to tokenise, and one in a
+        # turn is all that running streams should feel.
+        self._arrived: dict[int, Dispatch] = {}
         hello = EngineHello(engine_id=engine_id, pid=os.getpid(), model=entry.name)
         self._connection = PoolConnection(address, hello, self._heartbeat)
 
@@ -62,10 +66,13 @@ class Engine:
 
     def _take_turn(self, runner: Runner) -> bool:
         """Take what the pool says, then one step; False at the end."""
-        for message in self._messages(is_idle=not runner.leases):
+        for message in self._messages(is_idle=not runner.leases and not self._arrived):
             if message is None or isinstance(message, EngineStop):
                 return False
             self._take_message(runner, message)
+        if self._arrived:
+            dispatch = self._arrived.pop(next(iter(self._arrived)))
+            self._connection.send(StepEvents([runner.start(dispatch)]))
         events = runner.step() if runner.leases else []
         if events:
             self._connection.send(StepEvents(events))
@@ -86,12 +93,16 @@ class Engine:
     def _take_message(self, runner: Runner, message: PoolToEngine) -> None:
         match message:
             case Dispatch():
-                self._connection.send(StepEvents([runner.start(message)]))
+                self._arrived[message.lease] = message
             case AbortLease():
-                runner.abort(message.lease)
+                self._drop(runner, message.lease)
             case EnginePing():
-                for lease in set(runner.leases) - set(message.leases):
-                    runner.abort(lease)
+                for lease in {*runner.leases, *self._arrived} - set(message.leases):
+                    self._drop(runner, lease)
+
+    def _drop(self, runner: Runner, lease: int) -> None:
+        if self._arrived.pop(lease, None) is None:
+            runner.abort(lease)
 
     def _take_progress(self, fraction: float) -> None:
         self._turn_started_at = time.monotonic()
@@ -121,10 +132,8 @@ def main(settings: Settings, *, model: str, engine_id: str) -> None:
 def _loader(settings: Settings) -> LoadRunner:
     def load(entry: CatalogEntry, on_progress: LoadProgress) -> Runner:
         if entry.weights.scripted:
-            from webapp.engine.scripted_runner import ScriptedRunner
-
             return ScriptedRunner(entry)
-        # torch takes seconds to import: the pool has been told hello, and a scripted engine never needs it.
+        # torch takes seconds to import: the pool has been told hello by now, and a scripted engine needs none.
         from webapp.engine.loader import load_runner
 
         return load_runner(entry, cache_dir=settings.cache_dir, device=settings.device, on_progress=on_progress)

@@ -11,7 +11,7 @@ from webapp.wire.messages import Published, Submit
 
 # Rough sizes: by sys.getsizeof an event with one token id has 203 bytes, and its places in two lists 16 more.
 BYTES_PER_GENERATION = 2000
-BYTES_PER_EVENT = 300
+BYTES_PER_PIECE = 300
 
 # What identifies a web process to the pool: its ZeroMQ routing id.
 ReaderId = bytes
@@ -60,7 +60,8 @@ class Generation:
         """The memory it takes, roughly: what bounds how many are kept."""
         request = self.submit.request
         prompt = len(request.prompt or "") + sum(len(message.content) for message in request.messages)
-        return BYTES_PER_GENERATION + 4 * prompt + BYTES_PER_EVENT * len(self.events)
+        pieces = len(self.events) + len(request.messages)
+        return BYTES_PER_GENERATION + 4 * prompt + BYTES_PER_PIECE * pieces
 
     def append(self, event: Delta | Finished | Failed) -> Published:
         """Number the event and keep it."""

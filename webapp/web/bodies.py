@@ -3,10 +3,12 @@
 A client that is still sending when the connection closes sees a reset, and never the refusal.
 """
 
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+import gevent
 from flask import Response, request
 from gunicorn.http.errors import ParseException
 
@@ -15,19 +17,33 @@ if TYPE_CHECKING:
 
 # Past this, a client that goes on sending has to see a reset.
 MOST_DISCARDED_BYTES = 16 * 1024 * 1024
+# For all of a body, and for what is left of a refused one. Headers have a time limit of gunicorn's.
+LONGEST_SECONDS = 30.0
+LONGEST_DISCARD_SECONDS = 2.0
 _BLOCK_BYTES = 64 * 1024
 
 
 class Body:
-    """A request's body. Chunks that cannot be read raise OSError, as a client that has gone does."""
+    """A request's body, with a deadline.
+
+    Chunks that cannot be read, and what does not come in time, raise OSError, as a client that has gone does.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
+        self._deadline = time.monotonic() + LONGEST_SECONDS
+
+    def hurry(self) -> None:
+        """Wait for the rest a moment longer only."""
+        self._deadline = min(self._deadline, time.monotonic() + LONGEST_DISCARD_SECONDS)
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes; all without one."""
         try:
-            return self._stream.read(size)
+            with gevent.Timeout(max(0.001, self._deadline - time.monotonic())):
+                return self._stream.read(size)
+        except gevent.Timeout as error:
+            raise OSError("the body does not come in time") from error
         except ParseException as error:
             # No kind that Flask's libraries know: it would be a fault of the server.
             raise OSError(str(error)) from error
@@ -46,7 +62,8 @@ def with_readable_bodies(app: "WSGIApplication") -> "WSGIApplication":
 def discard_refused_body(response: Response) -> Response:
     """Read and forget what is left of a refused request's body."""
     if response.status_code >= 400:
-        body = request.environ["wsgi.input"]
+        body: Body = request.environ["wsgi.input"]
+        body.hurry()
         discarded = 0
         # A body that breaks off has nothing more to read.
         with suppress(OSError):

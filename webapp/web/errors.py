@@ -16,6 +16,7 @@
     ├── PoolOverloaded           503
     ├── PoolUnavailable          503  the pool does not answer
     ├── GenerationNotFound       404
+    ├── GenerationAborted        503  it was stopped before its end, and not by its reader
     ├── ReaderLeft               499  nobody is there to be told
     └── GenerationFailed         500  an engine failed it, with the engine's own code
 
@@ -104,6 +105,10 @@ class PoolUnavailable(RequestError):
 
 class GenerationNotFound(RequestError):
     status = 404
+
+
+class GenerationAborted(RequestError):
+    status = 503
 
 
 class ReaderLeft(RequestError):

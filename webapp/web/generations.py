@@ -3,12 +3,14 @@
 import uuid
 
 from webapp.catalog import Catalog, CatalogEntry
-from webapp.web.errors import RequestError, error_from_wire
+from webapp.web.errors import GenerationAborted, RequestError, error_from_wire
 from webapp.web.pool_client import PoolClient, Subscription
 from webapp.web.request_fields import GenerationFields, find_model, to_request
 from webapp.web.sse import KEEP_ALIVE_SECONDS, Item, watch_reader
 from webapp.wire.generation import Delta, Failed, Finished, Loading, Queued
 from webapp.wire.messages import Gone, Published, Submit
+
+ABORTED = "The generation was stopped before its end."
 
 
 class WholeAnswer:
@@ -31,6 +33,9 @@ class WholeAnswer:
         match item.event:
             case Delta(text=text):
                 self._texts.append(text)
+            case Finished(finish_reason="abort"):
+                # Its reader is still there, so it is not who stopped it: part of a text is not an answer.
+                self.error = GenerationAborted(ABORTED)
             case Finished() as finished:
                 self.finished = finished
             case Failed(code=code, message=message):
@@ -47,9 +52,12 @@ class Generations:
         self._pool = pool
 
     def prepare(
-        self, fields: GenerationFields, model: str, *, owner: str, client: str, grace_seconds: float
+        self, fields: GenerationFields, model: str, *, owner: str, client: str, grace_seconds: float = 0.0
     ) -> tuple[Submit, CatalogEntry, CatalogEntry]:
-        """What to submit, the entry that was asked for and the one that answers. Raises RequestError."""
+        """What to submit, the entry that was asked for and the one that answers. Raises RequestError.
+
+        Without a grace, who submits is its reader from the first event, and its end with them.
+        """
         entry, serving = find_model(self._catalog, model)
         submit = Submit(
             ask=self._pool.next_ask(),
@@ -66,7 +74,8 @@ class Generations:
     def start(self, submit: Submit) -> tuple[Subscription, list[Item]]:
         """A subscription whose generation an engine has taken, and the items read on the way.
 
-        Raises RequestError where it is refused, or fails before its first text: then no status line has been sent.
+        Raises RequestError where it is refused, or fails before an engine has taken it: then no status line has
+        been sent.
         """
         subscription = self._pool.generate(submit)
         try:

@@ -6,6 +6,8 @@ from typing import Literal
 from webapp.catalog import Catalog, CatalogEntry, ModelNotInstalled
 from webapp.wire.messages import EngineState, PoolState
 
+_READINESS = ("lost", "starting", "loading", "busy", "idle")
+
 
 @dataclass(frozen=True)
 class ModelChoice:
@@ -29,7 +31,9 @@ class ModelChoice:
 
 def model_choices(catalog: Catalog, state: PoolState | None) -> list[ModelChoice]:
     """All models of the catalogue, with what the pool says of their engines; None where the pool is away."""
-    engines = {engine.model: engine for engine in state.engines} if state else {}
+    # Of several engines of one model the one that serves comes last, and counts.
+    by_readiness = sorted(state.engines if state else [], key=lambda engine: _READINESS.index(engine.state))
+    engines = {engine.model: engine for engine in by_readiness}
     return [_choice(entry, catalog, engines) for entry in catalog.entries]
 
 

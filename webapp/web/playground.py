@@ -16,7 +16,7 @@ from webapp.web.model_choices import default_model, model_choices
 from webapp.web.playground_frames import frames, usage
 from webapp.web.pool_client import PoolClient
 from webapp.web.request_fields import DEFAULT_MAX_TOKENS, GenerationFields, read_fields
-from webapp.web.sse import read_last_event_id, retry_frame, stream, watch_reader
+from webapp.web.sse import event_stream, read_last_event_id, retry_frame, stream, watch_reader
 from webapp.wire.messages import PoolState
 
 # How long a browser waits before it reconnects, in milliseconds: soon, and later where the pool is away.
@@ -120,7 +120,7 @@ def blueprint(catalog: Catalog, pool: PoolClient, generations: Generations, *, g
             subscription = pool.attach(generation_id, session.get("owner", ""), after=after)
         except PoolUnavailable:
             # Any status but 200 would make the browser give up for good.
-            return Response(retry_frame(RETRY_AWAY_MILLISECONDS), content_type="text/event-stream")
+            return event_stream([retry_frame(RETRY_AWAY_MILLISECONDS)])
         if subscription is None:
             return Response(status=204)
         watch_reader(subscription)

@@ -8,20 +8,17 @@ import contextlib
 import itertools
 import logging
 import os
-from collections import defaultdict, deque
-from types import TracebackType
-from typing import Self
+from collections import defaultdict
 
 import gevent
 import msgspec
 import zmq.green as zmq
-from gevent import Greenlet
-from gevent.event import AsyncResult, Event
+from gevent.event import AsyncResult
 from zmq import Socket as ZmqSocket
 
-from webapp.web.errors import GenerationNotFound, PoolUnavailable, ReaderLeft, error_from_wire
+from webapp.web.errors import GenerationNotFound, PoolUnavailable, error_from_wire
+from webapp.web.subscription import Subscription
 from webapp.wire.codec import decode_pool_to_web, encode
-from webapp.wire.generation import Failed, Finished
 from webapp.wire.messages import (
     Abort,
     Accepted,
@@ -50,111 +47,6 @@ ANSWER_SECONDS = 2.0
 MOST_READ = 64
 # Messages that may wait for the pool: an Attach for each reader, when a new pool comes, and a Detach for each.
 MOST_UNSENT = 20_000
-# Events that may wait for one slow reader; past that they are dropped here and asked for again when it reads.
-MOST_WAITING = 2048
-
-
-class Subscription:
-    """One reader's view of one generation: the events after `after`, in order, without gap or repeat.
-
-    It takes nothing until the pool has accepted its question, so that nobody reads a generation of another owner.
-    """
-
-    def __init__(self, client: "PoolClient", generation_id: str, owner: str, *, after: int = 0) -> None:
-        self.generation_id = generation_id
-        self.is_accepted = False
-        self.is_closed = False
-        self._client = client
-        self._owner = owner
-        self._waiting: deque[Published | Gone] = deque()
-        self._has_news = Event()
-        self._queued_id = after
-        # Dropped events that the pool has to send again.
-        self._is_behind = False
-        self._is_attaching = False
-        self._has_end = False
-        self._has_reader_left = False
-        self._watcher: Greenlet[..., None] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def take(self, timeout: float) -> list[Published | Gone]:
-        """All that waits, or what comes within `timeout` seconds; empty where nothing does. Raises ReaderLeft."""
-        if self._is_behind:
-            self._is_behind = False
-            self._client.attach_anew(self)
-        if not self._waiting and not self._has_reader_left:
-            self._has_news.wait(timeout)
-        self._has_news.clear()
-        if self._has_reader_left:
-            raise ReaderLeft("The reader has closed the connection.")
-        taken = list(self._waiting)
-        self._waiting.clear()
-        return taken
-
-    def put(self, message: Published | Gone) -> None:
-        """Take what the pool says; called by the client's reading greenlet. After the end, nothing is taken."""
-        if self._has_end or (isinstance(message, Published) and not self._has_use_for(message.event_id)):
-            return
-        self._has_end = isinstance(message, Gone) or isinstance(message.event, Finished | Failed)
-        self._waiting.append(message)
-        self._has_news.set()
-
-    def question(self) -> Attach:
-        """Asks for everything after the last event that was queued here."""
-        self._is_attaching = True
-        return Attach(
-            ask=self._client.next_ask(), generation_id=self.generation_id, owner=self._owner, after=self._queued_id
-        )
-
-    def answered(self, *, is_accepted: bool) -> None:
-        """The pool has answered the question, before the events that follow the answer are read."""
-        self._is_attaching = False
-        self.is_accepted = self.is_accepted or is_accepted
-
-    def fall_behind(self) -> None:
-        """Events were dropped: the next `take` asks for them again."""
-        self._is_attaching = False
-        self._is_behind = True
-
-    def leave(self) -> None:
-        """The reader has gone: wakes `take`, which raises ReaderLeft."""
-        self._has_reader_left = True
-        self._has_news.set()
-
-    def be_watched(self, watcher: "Greenlet[..., None]") -> None:
-        """The greenlet that calls `leave`; it ends with the subscription."""
-        self._watcher = watcher
-
-    def close(self) -> None:
-        """Stop reading. Idempotent."""
-        if self.is_closed:
-            return
-        self.is_closed = True
-        if self._watcher:
-            # Waits until it is dead: the connection's next request is read from the same socket.
-            self._watcher.kill()
-        self._client.forget(self)
-
-    def _has_use_for(self, event_id: int) -> bool:
-        if not self.is_accepted or self._is_behind:
-            return False
-        if event_id > self._queued_id + 1 and not self._is_attaching:
-            # Once for each gap: what comes until the answer shows the same one.
-            self._client.attach_anew(self)
-        if event_id not in (0, self._queued_id + 1):
-            return False
-        if len(self._waiting) >= MOST_WAITING:
-            self.fall_behind()
-            return False
-        self._queued_id = max(self._queued_id, event_id)
-        return True
 
 
 class PoolClient:
@@ -237,6 +129,10 @@ class PoolClient:
         # Where it cannot be sent, the pool has long not heard of this process and counts none of its readers.
         with contextlib.suppress(PoolUnavailable):
             self._send(Detach(generation_id))
+        # One whose question is on its way has just been detached with the others.
+        for subscription in list(self._subscribing.values()):
+            if subscription.generation_id == generation_id and not subscription.is_closed:
+                self.attach_anew(subscription)
 
     def _subscribe(self, subscription: Subscription, question: Submit | Attach) -> Answer:
         self._subscribing[question.ask] = subscription

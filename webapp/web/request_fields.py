@@ -18,6 +18,9 @@ from webapp.web.errors import FeatureUnsupported, InvalidFields, ModelNotFound, 
 from webapp.wire.generation import GenerationRequest, Message
 
 DEFAULT_MAX_TOKENS = 256
+DEFAULT_TEMPERATURE = 0.6
+# Anything colder takes the likeliest token as 0 does, and divided by it logits overflow.
+LEAST_TEMPERATURE = 1e-4
 LARGEST_SEED = 9_999_999_999
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -138,7 +141,7 @@ def to_request(fields: GenerationFields, entry: CatalogEntry, serving: CatalogEn
         prompt=fields.prompt,
         messages=tuple(message.to_message() for message in fields.messages or ()),
         raw=bool(fields.raw),
-        temperature=0.6 if fields.temperature is None else fields.temperature,
+        temperature=_temperature(fields),
         top_p=fields.top_p or 1.0,
         top_k=fields.top_k or 0,
         # 0 would divide by nothing; the schema allows it, and it has always meant no penalty.
@@ -146,6 +149,12 @@ def to_request(fields: GenerationFields, entry: CatalogEntry, serving: CatalogEn
         frequency_penalty=fields.frequency_penalty or 0.0,
         presence_penalty=fields.presence_penalty or 0.0,
     )
+
+
+def _temperature(fields: GenerationFields) -> float:
+    if fields.temperature is None:
+        return DEFAULT_TEMPERATURE
+    return fields.temperature if fields.temperature >= LEAST_TEMPERATURE else 0.0
 
 
 def _refuse_unsupported(fields: GenerationFields) -> None:

@@ -6,7 +6,7 @@ break out of its frame.
 
 import logging
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import gevent
@@ -69,12 +69,18 @@ def stream(
 
     It begins with the frames in `opening` and with `items`, which were taken before.
     """
-    response = Response(_chunks(subscription, write, items, opening), content_type="text/event-stream")
-    response.headers["Cache-Control"] = "no-cache, no-transform"
-    response.headers["X-Accel-Buffering"] = "no"
+    response = event_stream(_chunks(subscription, write, items, opening))
     # Also where the generator was never started, as for HEAD.
     response.call_on_close(subscription.close)
     _limit_slow_reader()
+    return response
+
+
+def event_stream(chunks: Iterable[bytes]) -> Response:
+    """A response of frames, with the headers that keep proxies from holding them back."""
+    response = Response(chunks, content_type="text/event-stream")
+    response.headers["Cache-Control"] = "no-cache, no-transform"
+    response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
@@ -106,19 +112,22 @@ def _chunks(
 
 def _watch(descriptor: int, subscription: Subscription) -> None:
     wait_read(descriptor)
+    if _is_closed(descriptor):
+        subscription.leave()
+
+
+def _is_closed(descriptor: int) -> bool:
     # Not gevent's socket, whose recv would wait, and keep the connection's own reader from waiting.
     peeker = get_original("socket", "socket")(fileno=descriptor)
     try:
         # Data is the start of a next request, which nobody may take away here.
-        is_closed = not peeker.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return not peeker.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except BlockingIOError:
-        is_closed = False
+        return False
     except OSError:
-        is_closed = True
+        return True
     finally:
         peeker.detach()
-    if is_closed:
-        subscription.leave()
 
 
 def _limit_slow_reader() -> None:

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from webapp.wire.generation import EngineEvent, GenerationEvent, GenerationRequest
 
-EngineStateName = Literal["starting", "loading", "idle", "busy", "draining", "lost"]
+EngineStateName = Literal["starting", "loading", "idle", "busy", "lost"]
 # The kernel reads 0 and negative numbers as whole groups of processes; 2**22 is its own limit (proc(5), pid_max).
 Pid = Annotated[int, Meta(ge=1, le=2**22)]
 

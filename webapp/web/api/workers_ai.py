@@ -13,7 +13,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from webapp.web import errors
 from webapp.web.auth import ApiTokens
 from webapp.web.errors import error_from_wire
-from webapp.web.generations import Generations, WholeAnswer
+from webapp.web.generations import ABORTED, Generations, WholeAnswer
 from webapp.web.request_fields import read_fields
 from webapp.web.sse import DONE, Item, data_frame, stream
 from webapp.wire.generation import Delta, Failed, Finished, Usage
@@ -35,6 +35,7 @@ _ERRORS: dict[type[errors.RequestError], tuple[int, int, str]] = {
     errors.ClientLimitReached: (429, 3040, "Capacity exceeded"),
     errors.PoolOverloaded: (429, 3040, "Capacity exceeded"),
     errors.PoolUnavailable: (503, 3040, "Pool unavailable"),
+    errors.GenerationAborted: (408, 3008, "Request aborted"),
     errors.ReaderLeft: (408, 3008, "Request aborted"),
 }
 # These come from the gate, before Workers AI has seen the request, and look different.
@@ -64,7 +65,7 @@ def blueprint(generations: Generations, tokens: ApiTokens) -> Blueprint:
     @routes.post("/run/<path:model>")
     def run(account: str, model: str) -> Response:
         fields = read_fields(_read_body())
-        submit, entry, serving = generations.prepare(fields, model, owner=g.holder, client=g.holder, grace_seconds=0.0)
+        submit, entry, serving = generations.prepare(fields, model, owner=g.holder, client=g.holder)
         if fields.stream:
             subscription, items = generations.start(submit)
             # Bound now: nothing of the request is at hand any more while the stream is written.
@@ -123,6 +124,8 @@ def _chunk(item: Item, *, request_id: str) -> bytes:
     match item.event:
         case Delta(text=text):
             return data_frame({"response": text})
+        case Finished(finish_reason="abort"):
+            return data_frame(_failure(errors.GenerationAborted(ABORTED), request_id))
         case Finished(usage=usage):
             return data_frame({"response": "", "usage": _usage(usage)}) + DONE
         case Failed(code=code, message=message):

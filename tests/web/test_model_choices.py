@@ -1,0 +1,59 @@
+"""The catalogue as the model picker shows it."""
+
+import msgspec
+
+from tests.harness import SCRIPTED_MODELS
+from webapp.catalog import read_catalog
+from webapp.web.model_choices import default_model, model_choices
+from webapp.wire.messages import EngineState, PoolState
+
+CATALOG = read_catalog(SCRIPTED_MODELS)
+
+
+def engine(**fields: object) -> EngineState:
+    state = EngineState(
+        engine_id="1",
+        pid=1,
+        model="@jeton/scripted",
+        device="cpu",
+        precision="bf16",
+        state="idle",
+        load_fraction=1.0,
+        memory_bytes=0,
+        capacity=1,
+        running=0,
+        restarts=0,
+        seconds_since_token=None,
+    )
+    return msgspec.structs.replace(state, **fields)
+
+
+def pool(*engines: EngineState) -> PoolState:
+    return PoolState(
+        ask=1, epoch="e", pid=1, parent_pid=1, engines=list(engines), web_processes=[], waiting={}, running=0
+    )
+
+
+def test_new_page_selects_the_model_that_is_loaded_at_the_start() -> None:
+    assert default_model(CATALOG) == "@jeton/scripted"
+
+
+def test_states_are_those_of_the_engines_and_of_the_weights() -> None:
+    loading = engine(state="loading", load_fraction=0.42, model="@jeton/scripted-small")
+
+    states = {choice.name: choice for choice in model_choices(CATALOG, pool(engine(), loading))}
+
+    assert states["@jeton/scripted"].state == "loaded"
+    assert (states["@jeton/scripted-small"].state, states["@jeton/scripted-small"].load_percent) == ("loading", 42)
+    assert (states["@jeton/missing"].state, states["@jeton/missing"].is_selectable) == ("not_installed", False)
+    stand_in = states["@cf/meta/llama-2-7b-chat-int8"]
+    assert (stand_in.state, stand_in.stand_in_title, stand_in.is_selectable) == ("not_installed", "Scripted", True)
+
+
+def test_model_with_one_engine_lost_and_one_serving_is_loaded() -> None:
+    for engines in ((engine(), engine(state="lost")), (engine(state="lost"), engine(state="busy"))):
+        assert model_choices(CATALOG, pool(*engines))[0].state == "loaded"
+
+
+def test_without_the_pool_installed_models_are_cold() -> None:
+    assert model_choices(CATALOG, None)[0].state == "cold"
