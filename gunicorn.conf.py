@@ -3,9 +3,13 @@
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from webapp.processes import end_with_parent
 from webapp.settings import read_settings
+
+if TYPE_CHECKING:
+    from webapp.web.drain import Worker
 
 settings = read_settings()
 
@@ -36,3 +40,11 @@ def on_starting(server: object) -> None:
     if "JETON_SUPERVISED" in os.environ:
         end_with_parent()
     subprocess.run([sys.executable, "-m", "flask", "--app", "wsgi", "upgrade-database"], check=True)
+
+
+def post_worker_init(worker: "Worker") -> None:
+    """In the web process, once it has loaded the app: have its streams end in order when it is stopped."""
+    # Not at the top: the master process must not import the app, whose modules its forks would inherit unpatched.
+    from webapp.web.drain import drain_at_stop
+
+    drain_at_stop(worker, graceful_timeout=graceful_timeout)

@@ -5,13 +5,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.harness import PROJECT_FOLDER, SCRIPTED_MODELS, TOKEN, Server, make_server, wait_until
+from tests.harness import PROJECT_FOLDER, SCRIPTED_MODELS, TOKEN, Event, Server, make_server, wait_until
 
 
 def serve(tmp_path: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -117,6 +118,42 @@ def test_reload_renews_the_web_processes_and_keeps_the_engines(own_server):
     wait_until(lambda: not web & {process["pid"] for process in server.processes("web")}, 60)
     server.wait_until_ready()
     assert server.engine("@jeton/scripted")["pid"] == engine
+
+
+def test_reload_cuts_no_stream_off_in_the_middle(own_server):
+    server = own_server()
+    ends: dict[str, list[Event]] = {}
+
+    def read_api(name: str, tokens: int) -> None:
+        with server.streaming(prompt=f'{{"tokens": {tokens}, "step_seconds": 0.05}}', max_tokens=tokens) as stream:
+            ends[name] = list(stream)
+
+    short = threading.Thread(target=read_api, args=("short", 60))
+    long = threading.Thread(target=read_api, args=("long", 400))
+    reader = server.reader()
+    url = reader.submit(prompt='{"tokens": 100, "step_seconds": 0.05}')
+    short.start()
+    long.start()
+
+    with reader.attached(url) as stream:
+        taken = [next(event for event in stream if event.event_id)]
+        assert server.process is not None
+        server.process.send_signal(signal.SIGHUP)
+        # No error: the stream ends as a stream should, and its reader goes on with a new web process.
+        taken += [event for event in stream if event.event_id]
+    before = len(taken)
+    while taken[-1].data != "[DONE]":
+        # The first time over the connection that was kept alive, to the process that is going: that ends too.
+        with reader.attached(url, after=int(taken[-1].event_id or 0)) as stream:
+            taken += [event for event in stream if event.event_id]
+    short.join()
+    long.join()
+
+    assert before < 100
+    assert [event.event_id for event in taken] == [str(number) for number in range(1, 102)]
+    assert ends["short"][-1].data == "[DONE]"
+    # One that outlasts the web process's patience learns that it is not whole.
+    assert ends["long"][-1].json["errors"][0]["code"] == 5000
 
 
 def test_data_is_for_this_user_only_and_nothing_typed_is_logged(server: Server):

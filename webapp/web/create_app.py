@@ -23,6 +23,9 @@ from webapp.web.pool_client import PoolClient
 # The longest prompts the catalogue allows are a few ten thousand characters; this leaves room for escapes.
 LARGEST_BODY_BYTES = 512 * 1024
 
+# Where gunicorn's configuration finds the pool client, to drain it.
+POOL_EXTENSION = "jeton_pool"
+
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -58,6 +61,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     database = Database(settings.database_url)
     tokens = ApiTokens(database, known_token=settings.api_token, operator_token=settings.operator_token)
     pool = PoolClient(settings.web_address)
+    app.extensions[POOL_EXTENSION] = pool
     generations = Generations(catalog, pool)
 
     csrf = CSRFProtect(app)

@@ -61,6 +61,7 @@ class PoolClient:
         # Subscriptions whose question is on its way.
         self._subscribing: dict[int, Subscription] = {}
         self._epoch = ""
+        self._is_draining = False
 
     def submit(self, submit: Submit) -> None:
         """Have the pool accept a generation that nobody reads yet. Raises RequestError."""
@@ -78,7 +79,7 @@ class PoolClient:
         Raises GenerationNotFound and PoolUnavailable. An event id that the generation never had gives a
         subscription whose only message is Gone.
         """
-        subscription = Subscription(self, generation_id, owner, after=after)
+        subscription = Subscription(self, generation_id, owner, after=after, is_resumable=True)
         answer = self._subscribe(subscription, subscription.question())
         if isinstance(answer, Ended):
             return None
@@ -86,6 +87,8 @@ class PoolClient:
             if not answer.is_known:
                 raise GenerationNotFound("No such generation.")
             subscription.put(answer)
+        if self._is_draining:
+            subscription.leave()
         return subscription
 
     def abort(self, generation_id: str, owner: str) -> None:
@@ -99,6 +102,19 @@ class PoolClient:
         answer = self._ask(AskState(ask=self.next_ask(), probe=has_to_probe))
         assert isinstance(answer, PoolState)
         return answer
+
+    def drain(self, *, patience_seconds: float) -> None:
+        """This process is to end: readers who can resume elsewhere do so now, the others are cut off at the last."""
+        self._is_draining = True
+        for subscription in self._open_subscriptions():
+            if subscription.is_resumable:
+                subscription.leave()
+        gevent.sleep(patience_seconds)
+        for subscription in self._open_subscriptions():
+            subscription.put(Gone(ask=0))
+
+    def _open_subscriptions(self) -> list[Subscription]:
+        return [subscription for readers in self._subscriptions.values() for subscription in readers]
 
     def next_ask(self) -> int:
         """A number for a question, never used before in this process."""

@@ -37,8 +37,12 @@ class Subscription:
     It takes nothing until the pool has accepted its question, so that nobody reads a generation of another owner.
     """
 
-    def __init__(self, line: PoolLine, generation_id: str, owner: str, *, after: int = 0) -> None:
+    def __init__(
+        self, line: PoolLine, generation_id: str, owner: str, *, after: int = 0, is_resumable: bool = False
+    ) -> None:
         self.generation_id = generation_id
+        # Its reader comes back with the last event id when the stream ends early.
+        self.is_resumable = is_resumable
         self.is_accepted = False
         self.is_closed = False
         self._line = line
