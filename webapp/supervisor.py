@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 # Pauses before a restart, by the number of quick ends in a row; a process that ran this long starts anew at once.
-RESTART_PAUSES = (0.0, 0.2, 1.0, 3.0, 10.0)
+RESTART_PAUSES = (0.0, 0.0, 0.2, 1.0, 3.0, 10.0)
 LONG_RUN_SECONDS = 10.0
 # gunicorn drains its streams within graceful_timeout; the pool gives its engines three seconds.
 GUNICORN_STOP_SECONDS = 12.0
@@ -42,7 +42,7 @@ class Service:
     child: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     quick_ends: int = 0
-    due_at: float = field(default=0.0)
+    due_at: float = 0.0
 
     def start(self) -> None:
         """Start it in a session of its own: Ctrl+C is for the supervisor, which stops in order."""
@@ -61,7 +61,7 @@ class Service:
         elif (code := self.child.poll()) is not None:
             has_run_long = now - self.started_at > LONG_RUN_SECONDS
             self.quick_ends = 0 if has_run_long else self.quick_ends + 1
-            self.due_at = now + RESTART_PAUSES[min(self.quick_ends, len(RESTART_PAUSES)) - 1 if self.quick_ends else 0]
+            self.due_at = now + RESTART_PAUSES[min(self.quick_ends, len(RESTART_PAUSES) - 1)]
             self.child = None
             log.warning("%s ended with %d; it starts anew", self.name, code)
 
@@ -69,11 +69,11 @@ class Service:
         if self.child and self.child.poll() is None:
             self.child.send_signal(signal_number)
 
-    def stop(self) -> None:
-        """SIGTERM, then SIGKILL where it does not end in time."""
+    def stop(self, signal_number: int = signal.SIGTERM) -> None:
+        """The signal, then SIGKILL where it does not end in time."""
         if self.child is None:
             return
-        self.send(signal.SIGTERM)
+        self.send(signal_number)
         try:
             self.child.wait(self.stop_seconds)
         except subprocess.TimeoutExpired:
@@ -93,6 +93,8 @@ class Supervisor:
         # Started from a terminal, HUP says that the terminal is gone, and its user with it.
         self._is_in_terminal = sys.stdin is not None and sys.stdin.isatty()
         self._has_to_stop = False
+        # Ctrl+C: whoever sits there waits, and gunicorn ends at once instead of draining.
+        self._is_hurried = False
         self._has_to_reload = False
 
     def run(self) -> None:
@@ -108,7 +110,7 @@ class Supervisor:
                 time.sleep(POLL_SECONDS)
         finally:
             # Web first: it drains its streams while the engines still make them. Then the pool, which stops engines.
-            self._gunicorn.stop()
+            self._gunicorn.stop(signal.SIGINT if self._is_hurried else signal.SIGTERM)
             self._pool.stop()
             _end_orphans()
 
@@ -124,6 +126,7 @@ class Supervisor:
 
     def _note_stop(self, signal_number: int, frame: FrameType | None) -> None:
         self._has_to_stop = True
+        self._is_hurried = signal_number == signal.SIGINT
 
     def _note_reload(self, signal_number: int, frame: FrameType | None) -> None:
         self._has_to_stop = self._has_to_stop or self._is_in_terminal
