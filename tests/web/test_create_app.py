@@ -13,10 +13,10 @@ from flask.testing import FlaskClient
 from gunicorn.http.errors import InvalidChunkSize
 
 from tests.web.conftest import KNOWN_TOKEN, OPERATOR_TOKEN
+from tests.web.states import engine_state, pool_state
 from webapp.settings import Settings
 from webapp.web import bodies
 from webapp.web.create_app import LARGEST_BODY_BYTES, SECURITY_HEADERS, create_app
-from webapp.wire.messages import EngineState, PoolState, WebState
 
 RUN = "/client/v4/accounts/acc/ai/run/@jeton/scripted"
 KNOWN = {"Authorization": f"Bearer {KNOWN_TOKEN}"}
@@ -364,7 +364,8 @@ def test_process_ids_are_for_this_machine_and_operators(
     *,
     is_local: bool,
 ) -> None:
-    monkeypatch.setattr("webapp.web.pool_client.PoolClient.state", lambda self: pool_state())
+    state = pool_state(engine_state(engine_id=f"{POOL_PID}-1"), pid=POOL_PID)
+    monkeypatch.setattr("webapp.web.pool_client.PoolClient.state", lambda self: state)
 
     body = app.test_client().get("/pool.json", environ_overrides=environ, headers=headers).json
 
@@ -373,30 +374,3 @@ def test_process_ids_are_for_this_machine_and_operators(
 
 
 POOL_PID = 918273
-
-
-def pool_state() -> PoolState:
-    engine = EngineState(
-        engine_id=f"{POOL_PID}-1",
-        pid=4,
-        model="@jeton/scripted",
-        device="cpu",
-        precision="scripted",
-        state="idle",
-        load_fraction=1.0,
-        memory_bytes=0,
-        capacity=1,
-        running=0,
-        restarts=0,
-        seconds_since_token=1.0,
-    )
-    return PoolState(
-        ask=1,
-        epoch="e",
-        pid=POOL_PID,
-        parent_pid=2,
-        engines=[engine],
-        web_processes=[WebState(3, 2)],
-        waiting={},
-        running=0,
-    )

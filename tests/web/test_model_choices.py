@@ -1,37 +1,12 @@
 """The catalogue as the model picker shows it."""
 
-import msgspec
-
 from tests.harness import SCRIPTED_MODELS
+from tests.web.states import engine_state as engine
+from tests.web.states import pool_state as pool
 from webapp.catalog import read_catalog
 from webapp.web.model_choices import default_model, model_choices
-from webapp.wire.messages import EngineState, PoolState
 
 CATALOG = read_catalog(SCRIPTED_MODELS)
-
-
-def engine(**fields: object) -> EngineState:
-    state = EngineState(
-        engine_id="1",
-        pid=1,
-        model="@jeton/scripted",
-        device="cpu",
-        precision="bf16",
-        state="idle",
-        load_fraction=1.0,
-        memory_bytes=0,
-        capacity=1,
-        running=0,
-        restarts=0,
-        seconds_since_token=None,
-    )
-    return msgspec.structs.replace(state, **fields)
-
-
-def pool(*engines: EngineState) -> PoolState:
-    return PoolState(
-        ask=1, epoch="e", pid=1, parent_pid=1, engines=list(engines), web_processes=[], waiting={}, running=0
-    )
 
 
 def test_new_page_selects_the_model_that_is_loaded_at_the_start() -> None:

@@ -29,6 +29,9 @@ from webapp.wire.messages import (
 
 log = logging.getLogger(__name__)
 
+# A long prompt takes up to 0.4 s to tokenise: running streams should feel one of these in a turn, not many.
+LONGEST_START_SECONDS = 0.05
+
 LoadRunner = Callable[[CatalogEntry, LoadProgress], Runner]
 
 
@@ -42,8 +45,7 @@ class Engine:
         # Read by the connection's thread, for the heartbeat.
         self._turn_started_at = time.monotonic()
         self._is_idle = False
-        # Dispatches that were not started yet, by lease: a long prompt takes a while to tokenise, and one in a
-        # turn is all that running streams should feel.
+        # Dispatches that were not started yet, by lease.
         self._arrived: dict[int, Dispatch] = {}
         hello = EngineHello(engine_id=engine_id, pid=os.getpid(), model=entry.name)
         self._connection = PoolConnection(address, hello, self._heartbeat)
@@ -70,9 +72,7 @@ class Engine:
             if message is None or isinstance(message, EngineStop):
                 return False
             self._take_message(runner, message)
-        if self._arrived:
-            dispatch = self._arrived.pop(next(iter(self._arrived)))
-            self._connection.send(StepEvents([runner.start(dispatch)]))
+        self._start_arrived(runner)
         events = runner.step() if runner.leases else []
         if events:
             self._connection.send(StepEvents(events))
@@ -99,6 +99,13 @@ class Engine:
             case EnginePing():
                 for lease in {*runner.leases, *self._arrived} - set(message.leases):
                     self._drop(runner, lease)
+
+    def _start_arrived(self, runner: Runner) -> None:
+        """Start those that wait, in order; what does not fit into this turn's time waits for the next."""
+        deadline = time.monotonic() + LONGEST_START_SECONDS
+        while self._arrived and time.monotonic() < deadline:
+            dispatch = self._arrived.pop(next(iter(self._arrived)))
+            self._connection.send(StepEvents([runner.start(dispatch)]))
 
     def _drop(self, runner: Runner, lease: int) -> None:
         if self._arrived.pop(lease, None) is None:
