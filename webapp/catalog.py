@@ -75,6 +75,12 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return None
 
     @property
+    def missing_weights(self) -> str:
+        """What to tell whoever asks for this model while its weights are not installed."""
+        how = f" Install them with: {self.install}" if self.install else ""
+        return f"The weights of {self.name} are not installed on this machine.{how}"
+
+    @property
     def is_installed(self) -> bool:
         return self.weights.scripted or self.weights_path() is not None
 
@@ -101,8 +107,7 @@ class Catalog:
         stand_in = self._by_name.get(entry.stand_in or "") if self._has_stand_ins else None
         if stand_in and stand_in.is_installed:
             return stand_in
-        how = f" Install them with: {entry.install}" if entry.install else ""
-        raise ModelNotInstalled(f"The weights of {entry.name} are not installed on this machine.{how}")
+        raise ModelNotInstalled(entry.missing_weights)
 
 
 def read_catalog(path: Path, *, has_stand_ins: bool = True) -> Catalog:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from webapp.catalog import read_catalog
 from webapp.processes import adopt_orphans
 from webapp.settings import PROJECT_FOLDER, SettingInvalid, Settings
 from webapp.start_up import StartUpReport
@@ -135,7 +134,6 @@ class Supervisor:
 
 def main(settings: Settings) -> None:
     """The entry of `python -m webapp serve`. Raises SettingInvalid where the address cannot be taken."""
-    read_catalog(settings.models_file, has_stand_ins=settings.is_stand_in_allowed)
     _check_address(settings)
     Supervisor(settings).run()
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.pool.driving import COLD, EPOCH, MODEL, OWNER, WEB, Pool, entry, ids, submit, text
 from webapp.pool import generation_store
-from webapp.pool.dispatcher import FRESH_TOKEN_SECONDS, POISON_AFTER
+from webapp.pool.dispatcher import POISON_AFTER, PROBE_AFTER_SECONDS
 from webapp.pool.generation_store import KEPT_SECONDS
 from webapp.pool.readers import WEB_LATE_SECONDS
 from webapp.pool.roster import HEARTBEAT_LATE_SECONDS, HOPELESS_AFTER
@@ -829,7 +829,7 @@ def test_probe_leaves_alone_the_engine_that_works_or_has_just_worked() -> None:
     pool.state(probe=True)
     assert len(pool.dispatches(engine)) == 1
 
-    pool.now += FRESH_TOKEN_SECONDS
+    pool.now += PROBE_AFTER_SECONDS
     pool.state(probe=True)
     assert len(pool.dispatches(engine)) == 2
 

@@ -61,10 +61,6 @@ class SlotTable:
         return iter(self._slots)
 
     @property
-    def running(self) -> list[Slot]:
-        return [slot for slot in self._slots if not slot.is_free]
-
-    @property
     def has_room(self) -> bool:
         return any(slot.is_free for slot in self._slots)
 

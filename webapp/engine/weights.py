@@ -39,8 +39,7 @@ def prepare_weights(entry: CatalogEntry, *, cache_dir: Path, on_progress: LoadPr
     """
     source = entry.weights_path()
     if source is None:
-        how = f" Install them with: {entry.install}" if entry.install else ""
-        raise ModelLoadFailed(f"The weights of {entry.name} are not installed on this machine.{how}")
+        raise ModelLoadFailed(entry.missing_weights)
     if source.is_dir():
         on_progress(1.0)
         return source

@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 # A generation under which this many engines were lost in a row, without a token between, fails.
 POISON_AFTER = 2
 # An engine that made a token this recently needs no probe.
-FRESH_TOKEN_SECONDS = 5.0
+PROBE_AFTER_SECONDS = 5.0
 
 
 class EngineKeeper(Protocol):
@@ -373,7 +373,7 @@ class Dispatcher:
     def _probe(self, now: float) -> None:
         """Make every engine that has long been silent, and has nothing to do, produce one token."""
         for engine in self._roster:
-            is_fresh = engine.last_token_at is not None and now - engine.last_token_at < FRESH_TOKEN_SECONDS
+            is_fresh = engine.last_token_at is not None and now - engine.last_token_at < PROBE_AFTER_SECONDS
             if is_fresh or not engine.is_ready or engine.leases:
                 continue
             request = GenerationRequest(

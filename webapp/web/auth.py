@@ -56,9 +56,8 @@ class ApiTokens:
 
         Raises ApiTokenMissing and ApiTokenInvalid.
         """
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
+        token = _bearer_token(request)
+        if not token:
             raise ApiTokenMissing("Missing Authorization header: send 'Authorization: Bearer <token>'.")
         token_hash = _hash(token)
         if self._known_hash and hmac.compare_digest(token_hash, self._known_hash):
@@ -74,11 +73,16 @@ class ApiTokens:
 
     def is_operator(self, request: Request) -> bool:
         """Whether the request carries the operator's token."""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self._is_operator(_hash(token.strip()))
+        return self._is_operator(_hash(_bearer_token(request)))
 
     def _is_operator(self, token_hash: str) -> bool:
         return self._operator_hash is not None and hmac.compare_digest(token_hash, self._operator_hash)
+
+
+def _bearer_token(request: Request) -> str:
+    """The token of the Authorization header; empty where there is none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _hash(token: str) -> str:

@@ -19,6 +19,7 @@ from webapp.web.database import Database
 from webapp.web.errors import RequestError
 from webapp.web.generations import Generations
 from webapp.web.pool_client import PoolClient
+from webapp.web.replies import with_retry_after
 
 # The longest prompts the catalogue allows are a few ten thousand characters; this leaves room for escapes.
 LARGEST_BODY_BYTES = 512 * 1024
@@ -81,11 +82,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-def _request_error(error: RequestError) -> Response | tuple[Response, int]:
+def _request_error(error: RequestError) -> Response:
     response = Response(error.message, status=error.status, content_type="text/plain; charset=utf-8")
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
-    return response
+    return with_retry_after(response, error)
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -10,7 +10,19 @@ from webapp.web.sse import KEEP_ALIVE_SECONDS, Item, watch_reader
 from webapp.wire.generation import Delta, Failed, Finished, Loading, Queued
 from webapp.wire.messages import Gone, Published, Submit
 
-ABORTED = "The generation was stopped before its end."
+
+def failure_of(item: Item) -> RequestError | None:
+    """The error that an item means to a reader who waits for the whole text; None where it means none."""
+    if isinstance(item, Gone):
+        return error_from_wire("GenerationLost", "The pool has lost this generation.")
+    match item.event:
+        case Failed(code=code, message=message):
+            return error_from_wire(code, message)
+        case Finished(finish_reason="abort"):
+            # Its reader is still there, so it is not who stopped it: part of a text is not an answer.
+            return GenerationAborted("The generation was stopped before its end.")
+        case _:
+            return None
 
 
 class WholeAnswer:
@@ -27,19 +39,12 @@ class WholeAnswer:
 
     def add(self, item: Item) -> None:
         """Take the next event."""
-        if isinstance(item, Gone):
-            self.error = error_from_wire("GenerationLost", "The pool has lost this generation.")
-            return
-        match item.event:
-            case Delta(text=text):
+        self.error = failure_of(item) or self.error
+        match item:
+            case Published(event=Delta(text=text)):
                 self._texts.append(text)
-            case Finished(finish_reason="abort"):
-                # Its reader is still there, so it is not who stopped it: part of a text is not an answer.
-                self.error = GenerationAborted(ABORTED)
-            case Finished() as finished:
+            case Published(event=Finished() as finished) if not self.error:
                 self.finished = finished
-            case Failed(code=code, message=message):
-                self.error = error_from_wire(code, message)
             case _:
                 pass
 
@@ -105,11 +110,10 @@ def _read_until_started(subscription: Subscription) -> list[Item]:
         items = subscription.take(KEEP_ALIVE_SECONDS)
         started: list[Item] = []
         for item in items:
-            if isinstance(item, Gone):
-                raise error_from_wire("GenerationLost", "The pool has lost this generation.")
-            if isinstance(item.event, Failed) and not any(_has_text(earlier) for earlier in started):
-                raise error_from_wire(item.event.code, item.event.message)
-            if not isinstance(item.event, Queued | Loading):
+            error = failure_of(item)
+            if error and not any(_has_text(earlier) for earlier in started):
+                raise error
+            if isinstance(item, Gone) or not isinstance(item.event, Queued | Loading):
                 started.append(item)
         if started:
             return started

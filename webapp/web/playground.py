@@ -15,6 +15,7 @@ from webapp.web.generations import Generations
 from webapp.web.model_choices import default_model, model_choices
 from webapp.web.playground_frames import frames, usage
 from webapp.web.pool_client import PoolClient
+from webapp.web.replies import with_retry_after
 from webapp.web.request_fields import DEFAULT_MAX_TOKENS, GenerationFields, read_fields
 from webapp.web.sse import event_stream, read_last_event_id, retry_frame, stream, watch_reader
 from webapp.wire.messages import PoolState
@@ -144,7 +145,9 @@ def _create_fragment(generations: Generations, pool: PoolClient, *, grace_second
         )
         pool.submit(submit)
     except RequestError as error:
-        return _with_retry(make_response(render_template("_error.html", error=_describe(error)), error.status), error)
+        return with_retry_after(
+            make_response(render_template("_error.html", error=_describe(error)), error.status), error
+        )
     turn = Turn(
         prompt=form.prompt,
         model_title=entry.title,
@@ -163,13 +166,11 @@ def _create_page(generations: Generations, page: Callable[[PageContent, int], Re
     try:
         history = _read_history(request.form)
         fields = _read_form(request.form, history)
-        submit, entry, serving = generations.prepare(
-            fields, form.model, owner=_owner(), client=_owner(), grace_seconds=0.0
-        )
+        submit, entry, serving = generations.prepare(fields, form.model, owner=_owner(), client=_owner())
         answer = generations.answer(submit)
     except RequestError as error:
         content = PageContent(form, _past_turns(history, form.model), history, _describe(error))
-        return _with_retry(page(content, error.status), error)
+        return with_retry_after(page(content, error.status), error)
     assert answer.finished is not None
     turn = Turn(
         prompt=form.prompt,
@@ -237,9 +238,3 @@ def _stand_in_title(entry: CatalogEntry, serving: CatalogEntry) -> str | None:
 def _describe(error: RequestError) -> dict[str, object]:
     field_name = next(iter(error.fields)) if isinstance(error, InvalidFields) else None
     return {"code": error.code, "message": error.message, "field": field_name, "retry_after": error.retry_after}
-
-
-def _with_retry(response: Response, error: RequestError) -> Response:
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
-    return response

@@ -12,6 +12,7 @@ from webapp.catalog import Catalog
 from webapp.web.auth import ApiTokens
 from webapp.web.errors import PoolUnavailable
 from webapp.web.pool_client import PoolClient
+from webapp.web.replies import json_reply
 from webapp.wire.messages import EngineState, PoolState
 
 # A token this old, in seconds, shows that an engine works; and how long a probe may take to bring one.
@@ -116,6 +117,6 @@ def _is_local(request: Request) -> bool:
 
 
 def _json(payload: object, status: int = 200) -> Response:
-    response = Response(msgspec.json.encode(payload), status=status, content_type="application/json")
+    response = json_reply(payload, status)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -12,14 +12,12 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 
 from webapp.web import errors
 from webapp.web.auth import ApiTokens
-from webapp.web.errors import error_from_wire
-from webapp.web.generations import ABORTED, Generations, WholeAnswer
+from webapp.web.generations import Generations, WholeAnswer, failure_of
+from webapp.web.replies import json_reply, with_retry_after
 from webapp.web.request_fields import read_fields
 from webapp.web.sse import DONE, Item, data_frame, stream
-from webapp.wire.generation import Delta, Failed, Finished, Usage
-from webapp.wire.messages import Gone
-
-JSON_TYPE = "application/json"
+from webapp.wire.generation import Delta, Finished, Usage
+from webapp.wire.messages import Published
 
 # Status, Cloudflare's number, and the name that stands before the description.
 _ERRORS: dict[type[errors.RequestError], tuple[int, int, str]] = {
@@ -72,7 +70,7 @@ def blueprint(generations: Generations, tokens: ApiTokens) -> Blueprint:
             write = partial(_chunk, request_id=g.request_id)
             response = stream(subscription, write, items=items)
         else:
-            response = _json(_envelope(_result(generations.answer(submit))), 200)
+            response = json_reply(_envelope(_result(generations.answer(submit))))
         if serving is not entry:
             response.headers["x-jeton-served-by"] = serving.name
         return response
@@ -119,17 +117,13 @@ def _chunk(item: Item, *, request_id: str) -> bytes:
 
     A failure half-way has errors in its last chunk and no `[DONE]`: clients then know the answer is not whole.
     """
-    if isinstance(item, Gone):
-        return data_frame(_failure(error_from_wire("GenerationLost", "The pool has lost it."), request_id))
-    match item.event:
-        case Delta(text=text):
+    if error := failure_of(item):
+        return data_frame(_failure(error, request_id))
+    match item:
+        case Published(event=Delta(text=text)):
             return data_frame({"response": text})
-        case Finished(finish_reason="abort"):
-            return data_frame(_failure(errors.GenerationAborted(ABORTED), request_id))
-        case Finished(usage=usage):
+        case Published(event=Finished(usage=usage)):
             return data_frame({"response": "", "usage": _usage(usage)}) + DONE
-        case Failed(code=code, message=message):
-            return data_frame(_failure(error_from_wire(code, message), request_id))
         case _:
             return b""
 
@@ -155,10 +149,7 @@ def _error_response(error: errors.RequestError) -> Response:
     status, number, message = _describe(error, g.request_id)
     is_gate = type(error) in _GATE_ERRORS
     problem = {"errors": [{"message": message, "code": number}], "success": False, "messages": []}
-    response = _json(problem | {"result": None if is_gate else {}}, status)
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
-    return response
+    return with_retry_after(json_reply(problem | {"result": None if is_gate else {}}, status), error)
 
 
 def route_error_response(error: HTTPException) -> Response:
@@ -166,9 +157,4 @@ def route_error_response(error: HTTPException) -> Response:
     status = error.code or 404
     is_fault = status >= 500
     problem = {"code": _INTERNAL[1], "message": _INTERNAL[2]} if is_fault else _ROUTE_PROBLEM
-    return _json({"success": False, "errors": [problem], "messages": [], "result": None}, status)
-
-
-def _json(payload: object, status: int) -> Response:
-    # Exactly this type: some clients compare it with ==, and a charset breaks them.
-    return Response(msgspec.json.encode(payload), status=status, content_type=JSON_TYPE)
+    return json_reply({"success": False, "errors": [problem], "messages": [], "result": None}, status)
