@@ -1,6 +1,6 @@
 # make run: set up everything and start. make test: set up everything and check everything.
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check pytest browser clean
+.PHONY: help run setup test check pytest browser bench bench-quick clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,6 +13,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 help:
 	@echo "make run    set up everything and start Jeton (PORT, HOST and others: docs/settings.md)"
 	@echo "make test   set up everything, then lint, types, boundaries and tests"
+	@echo "make bench  measure Jeton beside its peers (about 45 minutes; bench-quick: some minutes)"
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/python -m webapp serve
@@ -50,6 +51,13 @@ pytest: $(DEV_STAMP) browser
 # Debian's Chromium, where this user may install it; the tests say loudly what they leave out without it.
 browser:
 	@command -v chromium >/dev/null || sh tests/install_chromium.sh
+
+# Options go through BENCH, as in: make bench BENCH="--rounds 5 --only jeton,engine" (benchmarks/README.md).
+bench: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-quick: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks --quick $(BENCH)
 
 clean:
 	rm -rf $(VENV) .jeton

@@ -40,6 +40,10 @@ export function watchModels(onChange) {
   setInterval(() => {
     if (!document.hidden && !isOpen() && cards().some((card) => card.dataset.state === "loading")) refreshModels();
   }, REFRESH_MILLISECONDS);
+  // A model may have been unloaded while nobody looked.
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) refreshModels();
+  });
   show();
 }
 

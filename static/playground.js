@@ -45,6 +45,7 @@ document.addEventListener("generation:started", () => {
   follow.start();
   keepTab();
 });
+document.addEventListener("generation:loading", refreshModels);
 document.addEventListener("generation:written", () => follow.grown());
 document.addEventListener("generation:ended", ({ target: stream }) => {
   announcer.textContent = ANNOUNCEMENTS[stream.phase];

@@ -172,6 +172,7 @@ export class TokenStream extends HTMLElement {
     } else if (status.phase === "loading") {
       progress.value = status.percent ?? 0;
       this.#enter("loading", `Loading model ${status.percent ?? 0} %`);
+      this.#tell("generation:loading");
     } else if (status.phase === "reading") {
       const tokens = status.prompt_tokens;
       this.#enter("reading", tokens ? `Reading prompt, ${tokens} tokens` : "Reading prompt");

@@ -18,8 +18,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the shipped catalogue and the real starter model."""
-    shared = make_server(tmp_path_factory.mktemp("real"), models_file=None)
+    """A server with the shipped catalogue and the real starter model; its other variants unload soon."""
+    shared = make_server(tmp_path_factory.mktemp("real"), models_file=None, JETON_IDLE_UNLOAD_SECONDS="3")
     shared.start()
     yield shared
     shared.stop()

@@ -101,6 +101,10 @@ class Server:
     def engine(self, model: str) -> dict:
         return next(process for process in self.processes("engine") if process["model"] == model)
 
+    def engine_state(self, model: str) -> str | None:
+        """The state of the model's engine; None where it has had none yet."""
+        return next((process["state"] for process in self.processes("engine") if process["model"] == model), None)
+
     def kill(self, role: str) -> int:
         """SIGKILL to the first process of this role; its pid."""
         pid = self.processes(role)[0]["pid"]

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from webapp.catalog import Catalog, CatalogError, ModelNotFound, ModelNotInstalled, Weights, read_catalog
+from webapp.catalog import (
+    Catalog,
+    CatalogError,
+    ModelNotFound,
+    ModelNotInstalled,
+    ModelUnavailable,
+    Weights,
+    read_catalog,
+)
 
 PROJECT_FOLDER = Path(__file__).parents[1]
 GOOD = """
@@ -55,8 +63,11 @@ def test_entries_keep_the_order_of_the_file_and_have_their_defaults(tmp_path: Pa
         (GOOD.replace("context_window = 100", "context_window = 0"), "context_window"),
         (GOOD + 'stand_in = "@no/such"', "@no/such"),
         (GOOD.replace("scripted = true", "hubb = 'x'"), "hubb"),
+        (GOOD + 'memory = "much"', "@a/b.*memory must be an amount"),
+        (GOOD + "memory = 5", "memory"),
+        (GOOD.replace("scripted = true", "scripted = true, load_seconds = -1"), "load_seconds"),
     ],
-    ids=range(16),
+    ids=range(19),
 )
 def test_catalogue_that_cannot_be_used_says_why(tmp_path: Path, text: str | bytes, says: str) -> None:
     with pytest.raises(CatalogError, match=says):
@@ -143,6 +154,108 @@ def test_model_without_any_place_for_its_weights_is_not_installed(tmp_path: Path
     assert with_weights(Weights(), tmp_path) is None
 
 
+# --- what this machine can run ---
+
+
+def budgeted(tmp_path: Path, text: str, budget: int | None) -> Catalog:
+    path = tmp_path / "models.toml"
+    path.write_text(text)
+    return read_catalog(path, memory_budget=budget)
+
+
+AT_START = GOOD.replace("@a/b", "@a/start") + 'is_loaded_at_start = true\nmemory = "2 GB"\n'
+ON_DEMAND = GOOD + 'memory = "1.5 GB"\n'
+
+
+def test_memory_is_what_the_catalogue_says(tmp_path: Path) -> None:
+    assert read(tmp_path, ON_DEMAND).entries[0].needed_bytes == 15 * 10**8
+
+
+@pytest.mark.parametrize(
+    ("precision", "least", "most"), [("full", 2.0, 3.0), ("fp32", 4.0, 5.0), ("int8", 1.0, 2.2), ("int4", 0.5, 1.8)]
+)
+def test_memory_is_estimated_from_the_weights_and_the_precision(
+    tmp_path: Path, precision: str, least: float, most: float
+) -> None:
+    # given: a thousand million weights in 16 bits, in two files
+    (tmp_path / "config.json").write_text("{}")
+    for number in range(2):
+        with (tmp_path / f"model-{number}.safetensors").open("wb") as file:
+            file.truncate(10**9)
+    # the same again, as older repositories have it
+    with (tmp_path / "pytorch_model.bin").open("wb") as file:
+        file.truncate(2 * 10**9)
+    text = GOOD.replace("scripted = true", f'folder = "{tmp_path}"').replace('"scripted"', f'"{precision}"')
+
+    (entry,) = read(tmp_path, text).entries
+
+    assert least <= entry.needed_bytes / 10**9 <= most
+
+
+def test_entry_that_fits_beside_those_that_start_has_no_obstacle(tmp_path: Path) -> None:
+    catalog = budgeted(tmp_path, AT_START + ON_DEMAND, 35 * 10**8)
+
+    assert [catalog.obstacle(entry) for entry in catalog.entries] == [None, None]
+    assert [entry.name for entry in catalog.at_start] == ["@a/start"]
+    assert catalog.serving(catalog.find("@a/b")) is catalog.find("@a/b")
+
+
+def test_entry_without_room_beside_those_that_start_is_unavailable_and_says_why(tmp_path: Path) -> None:
+    # Also where it stands before them in the file.
+    for text in (AT_START + ON_DEMAND, ON_DEMAND + AT_START):
+        catalog = budgeted(tmp_path, text, 3 * 10**9)
+
+        with pytest.raises(ModelUnavailable) as unavailable:
+            catalog.serving(catalog.find("@a/b"))
+
+        assert str(unavailable.value) == (
+            "@a/b needs about 1.5 GB of memory; the budget of all models is 3.0 GB, "
+            "of which other models keep 2.0 GB (JETON_MEMORY_BUDGET)."
+        )
+        assert catalog.obstacle(catalog.find("@a/start")) is None
+
+
+def test_entries_that_start_take_the_budget_in_the_order_of_the_file(tmp_path: Path) -> None:
+    second = AT_START.replace("@a/start", "@a/second")
+    small = second.replace("@a/second", "@a/small").replace("2 GB", "1 GB")
+
+    catalog = budgeted(tmp_path, AT_START + second + small, 35 * 10**8)
+
+    assert [entry.name for entry in catalog.at_start] == ["@a/start", "@a/small"]
+    assert "keep 2.0 GB" in (catalog.obstacle(catalog.find("@a/second")) or "")
+
+
+def test_all_engines_of_an_entry_that_starts_have_to_fit(tmp_path: Path) -> None:
+    catalog = budgeted(tmp_path, AT_START + "engines = 2", 3 * 10**9)
+
+    assert "needs about 4.0 GB" in (catalog.obstacle(catalog.entries[0]) or "")
+
+
+def test_without_a_budget_everything_fits(tmp_path: Path) -> None:
+    catalog = budgeted(tmp_path, GOOD + 'memory = "999999 GB"', None)
+
+    assert catalog.obstacle(catalog.entries[0]) is None
+
+
+def test_int8_without_bitsandbytes_is_unavailable_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    text = GOOD.replace("scripted = true", f'folder = "{tmp_path}"').replace('"scripted"', '"int8"')
+    assert read(tmp_path, text).obstacle(read(tmp_path, text).entries[0]) is None
+
+    monkeypatch.setattr("webapp.catalog.find_spec", lambda name: None)
+    catalog = read(tmp_path, text)
+
+    assert "bitsandbytes, which is not installed" in (catalog.obstacle(catalog.entries[0]) or "")
+
+
+def test_missing_weights_are_an_obstacle_and_a_stand_in_that_cannot_run_does_not_answer(tmp_path: Path) -> None:
+    catalog = budgeted(tmp_path, BIG + 'stand_in = "@a/b"\ninstall = "fetch it"\n' + ON_DEMAND, 10**9)
+
+    assert "fetch it" in (catalog.obstacle(catalog.find("@a/big")) or "")
+    with pytest.raises(ModelNotInstalled):
+        catalog.serving(catalog.find("@a/big"))
+
+
 # --- the shipped catalogue ---
 
 
@@ -160,3 +273,17 @@ def test_shipped_catalogue_has_a_stand_in_for_each_published_model_and_a_way_to_
     assert all(entry.install for entry in catalog.entries)
     assert all(entry.stand_in for entry in catalog.entries if entry.name.startswith("@cf/"))
     assert any(entry.is_loaded_at_start for entry in catalog.entries)
+
+
+def test_shipped_catalogue_has_the_starters_variants_over_the_same_weights_and_loads_one_at_the_start() -> None:
+    catalog = read_catalog(PROJECT_FOLDER / "models.toml")
+    starters = [entry for entry in catalog.entries if "smollm2" in entry.name]
+
+    assert [entry.name.removeprefix("@hf/huggingfacetb/smollm2-135m-instruct") for entry in starters] == [
+        "",
+        "-full",
+        "-int8",
+    ]
+    assert len({(entry.weights.package, entry.weights.file, entry.context_window) for entry in starters}) == 1
+    assert [entry.is_loaded_at_start for entry in starters] == [True, False, False]
+    assert (starters[1].precision, starters[2].precision) == ("full", "int8")

@@ -16,6 +16,7 @@ def test_empty_environment_has_the_documented_defaults() -> None:
     assert (settings.host, settings.port, settings.web_processes) == ("127.0.0.1", 8000, 2)
     assert (settings.api_token, settings.operator_token) == (None, None)
     assert (settings.queue_length, settings.client_limit, settings.grace_seconds) == (64, 32, 15)
+    assert settings.idle_unload_seconds == 600
     assert (settings.device, settings.is_stand_in_allowed, settings.log_level) == ("auto", True, "info")
 
 
@@ -32,6 +33,7 @@ BOUNDS = [
     ("JETON_QUEUE_LENGTH", "queue_length", 0, 100_000),
     ("JETON_CLIENT_LIMIT", "client_limit", 1, 100_000),
     ("JETON_GRACE_SECONDS", "grace_seconds", 1, 3600),
+    ("JETON_IDLE_UNLOAD_SECONDS", "idle_unload_seconds", 0, 86_400),
 ]
 
 
@@ -65,11 +67,23 @@ def test_switch_is_on_or_off(text: str, *, expected: bool) -> None:
         ("JETON_DEVICE", "cuda:x"),
         ("JETON_DEVICE", "cuda:100"),
         ("JETON_DEVICE", "cpu\n"),
+        ("JETON_MEMORY_BUDGET", "8"),
+        ("JETON_MEMORY_BUDGET", "75 %"),
+        ("JETON_MEMORY_BUDGET", "0 GB"),
     ],
 )
 def test_value_that_is_no_choice_is_refused_by_name(name: str, text: str) -> None:
     with pytest.raises(SettingInvalid, match=name):
         read_settings({name: text})
+
+
+def test_memory_budget_is_an_amount_or_three_quarters_of_what_the_machine_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("webapp.settings.machine_memory", lambda: 8 * 10**9)
+
+    assert read_settings({"JETON_MEMORY_BUDGET": "1.5 GB"}).memory_budget == 15 * 10**8
+    assert read_settings({}).memory_budget == read_settings({"JETON_MEMORY_BUDGET": ""}).memory_budget == 6 * 10**9
 
 
 @pytest.mark.parametrize("text", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])

@@ -3,16 +3,28 @@
 Read by web processes, the pool and engines, so it imports nothing of theirs.
 """
 
-import importlib.util
 import os
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-Precision = Literal["full", "fp32", "int8", "scripted"]
+from webapp.memory import format_memory, parse_memory
+
+Precision = Literal["full", "fp32", "int8", "int4", "scripted"]
+
+# Bytes that a weight takes, in a file and in memory. A file of many safetensors holds 16 bits each, a small GGUF
+# file about 5; in memory int8 and int4 keep some tensors, such as the embeddings, in 16 bits.
+_FILE_BYTES_PER_WEIGHT = 2.0
+_GGUF_BYTES_PER_WEIGHT = 0.625
+_BYTES_PER_WEIGHT: dict[Precision, float] = {"full": 2.0, "fp32": 4.0, "int8": 1.25, "int4": 0.8, "scripted": 0.0}
+# What an engine takes besides: the libraries, work space and the first of its cache. Measured with the starter
+# model on a CPU: 0.62 GB in bf16, 0.64 GB in int8.
+_ENGINE_BYTES = 700 * 10**6
+_SCRIPTED_ENGINE_BYTES = 60 * 10**6
 
 
 class CatalogError(Exception):
@@ -27,10 +39,14 @@ class ModelNotInstalled(Exception):
     """The entry's weights are not on this machine, and nothing stands in. The message says how to install them."""
 
 
+class ModelUnavailable(Exception):
+    """The entry cannot run on this machine. The message says why."""
+
+
 class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     """Where weights come from: a local `folder`, a `hub` repository, or a `file` inside an installed Python `package`.
 
-    `scripted` needs none: the scripted engine answers.
+    `scripted` needs none: the scripted engine answers, after `load_seconds`.
     """
 
     folder: str | None = None
@@ -38,6 +54,7 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     package: str | None = None
     file: str | None = None
     scripted: bool = False
+    load_seconds: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +71,8 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     slots: int
     # Engine processes of this model.
     engines: int = 1
+    # What one engine takes, such as "1.2 GB"; estimated where it is not said.
+    memory: str | None = None
     # The command that installs the weights, shown where they are missing.
     install: str = ""
     is_loaded_at_start: bool = False
@@ -67,7 +86,7 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             path = Path(weights.folder).expanduser()
             return path if (path / "config.json").is_file() else None
         if weights.package and weights.file:
-            spec = importlib.util.find_spec(weights.package)
+            spec = find_spec(weights.package)
             folders = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
             return next((path for folder in folders if (path := Path(folder) / weights.file).is_file()), None)
         if weights.hub:
@@ -84,14 +103,29 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def is_installed(self) -> bool:
         return self.weights.scripted or self.weights_path() is not None
 
+    @property
+    def needed_bytes(self) -> int:
+        """The memory that one engine takes, as the catalogue says or by a rough estimate from its weights."""
+        if self.memory:
+            return parse_memory(self.memory)
+        if self.weights.scripted:
+            return _SCRIPTED_ENGINE_BYTES
+        path = self.weights_path()
+        weights = _count_weights(path) if path else 0
+        return _ENGINE_BYTES + round(weights * _BYTES_PER_WEIGHT[self.precision])
+
 
 class Catalog:
-    """All entries, in the order of the file."""
+    """All entries, in the order of the file. `memory_budget` is what all engines may take, in bytes."""
 
-    def __init__(self, entries: list[CatalogEntry], *, has_stand_ins: bool = True) -> None:
+    def __init__(
+        self, entries: list[CatalogEntry], *, has_stand_ins: bool = True, memory_budget: int | None = None
+    ) -> None:
         self.entries = entries
+        self.memory_budget = memory_budget
         self._by_name = {entry.name: entry for entry in entries}
         self._has_stand_ins = has_stand_ins
+        self._obstacles: dict[str, str | None] = {}
 
     def find(self, name: str) -> CatalogEntry:
         """The entry of this name. Raises ModelNotFound."""
@@ -101,16 +135,67 @@ class Catalog:
             raise ModelNotFound(name) from None
 
     def serving(self, entry: CatalogEntry) -> CatalogEntry:
-        """The entry whose engine answers for `entry`: itself or its stand-in. Raises ModelNotInstalled."""
+        """The entry whose engine answers for `entry`: itself or its stand-in.
+
+        Raises ModelNotInstalled, and ModelUnavailable where its weights are installed and it cannot run.
+        """
         if entry.is_installed:
+            if obstacle := self._obstacle_of_installed(entry):
+                raise ModelUnavailable(obstacle)
             return entry
         stand_in = self._by_name.get(entry.stand_in or "") if self._has_stand_ins else None
-        if stand_in and stand_in.is_installed:
+        if stand_in and not self.obstacle(stand_in):
             return stand_in
         raise ModelNotInstalled(entry.missing_weights)
 
+    def obstacle(self, entry: CatalogEntry) -> str | None:
+        """Why this machine cannot run `entry`, in a sentence; None where it can."""
+        return self._obstacle_of_installed(entry) if entry.is_installed else entry.missing_weights
 
-def read_catalog(path: Path, *, has_stand_ins: bool = True) -> Catalog:
+    def memory_obstacle(self, entry: CatalogEntry, *, kept_bytes: int) -> str | None:
+        """Why the memory budget has no room for `entry` where others keep so much; None where it has."""
+        # Those that start with Jeton are there for good, all of them; of others one is enough to answer.
+        needed = entry.needed_bytes * (entry.engines if entry.is_loaded_at_start else 1)
+        if self.memory_budget is None or needed <= self.memory_budget - kept_bytes:
+            return None
+        kept = f", of which other models keep {format_memory(kept_bytes)}" if kept_bytes else ""
+        return (
+            f"{entry.name} needs about {format_memory(needed)} of memory; the budget of all models is "
+            f"{format_memory(self.memory_budget)}{kept} (JETON_MEMORY_BUDGET)."
+        )
+
+    @property
+    def at_start(self) -> list[CatalogEntry]:
+        """The entries whose engines start with Jeton, and then stay."""
+        return [entry for entry in self.entries if entry.is_loaded_at_start and not self.obstacle(entry)]
+
+    def _obstacle_of_installed(self, entry: CatalogEntry) -> str | None:
+        # Found once: it takes many looks at files, and every request asks.
+        if entry.name not in self._obstacles:
+            self._obstacles[entry.name] = self._missing_library(entry) or self.memory_obstacle(
+                entry, kept_bytes=self._kept_bytes(entry)
+            )
+        return self._obstacles[entry.name]
+
+    def _missing_library(self, entry: CatalogEntry) -> str | None:
+        if entry.precision != "int8" or entry.weights.scripted or find_spec("bitsandbytes"):
+            return None
+        return f"{entry.name} runs in int8 by bitsandbytes, which is not installed on this machine."
+
+    def _kept_bytes(self, entry: CatalogEntry) -> int:
+        """What other entries keep for good: those that start before it where it starts too, else all that start."""
+        kept = 0
+        for other in self.entries:
+            if other is entry and entry.is_loaded_at_start:
+                break
+            if other is entry or not other.is_loaded_at_start or not other.is_installed:
+                continue
+            # One that does not fit does not start, and keeps nothing.
+            kept += 0 if self.memory_obstacle(other, kept_bytes=kept) else other.needed_bytes * other.engines
+        return kept
+
+
+def read_catalog(path: Path, *, has_stand_ins: bool = True, memory_budget: int | None = None) -> Catalog:
     """The catalogue in a TOML file. Raises CatalogError."""
 
     class _File(Struct, forbid_unknown_fields=True):
@@ -123,7 +208,7 @@ def read_catalog(path: Path, *, has_stand_ins: bool = True) -> Catalog:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise CatalogError(f"the catalogue {path} is not valid: {error}") from error
     _check(entries, path)
-    return Catalog(entries, has_stand_ins=has_stand_ins)
+    return Catalog(entries, has_stand_ins=has_stand_ins, memory_budget=memory_budget)
 
 
 def _check(entries: list[CatalogEntry], path: Path) -> None:
@@ -137,6 +222,11 @@ def _check(entries: list[CatalogEntry], path: Path) -> None:
             raise CatalogError(
                 f"{entry.name} in {path}: context_window, sequence_length, slots, engines are at least 1"
             )
+        if entry.memory is not None:
+            try:
+                parse_memory(entry.memory)
+            except ValueError as error:
+                raise CatalogError(f"{entry.name} in {path}: memory {error}") from None
         if not entry.stand_in:
             continue
         stand_in = by_name.get(entry.stand_in)
@@ -153,3 +243,12 @@ def _hub_snapshot(repository: str) -> Path | None:
     snapshots = cache / f"models--{repository.replace('/', '--')}" / "snapshots"
     configs = sorted(snapshots.glob("*/config.json"), key=lambda config: config.stat().st_mtime)
     return configs[-1].parent if configs else None
+
+
+def _count_weights(path: Path) -> float:
+    """About how many weights a file or folder holds, by its size."""
+    if path.is_file():
+        return path.stat().st_size / _GGUF_BYTES_PER_WEIGHT
+    # A repository may hold the same weights in both formats.
+    files = list(path.glob("*.safetensors")) or list(path.glob("*.bin"))
+    return sum(file.stat().st_size for file in files) / _FILE_BYTES_PER_WEIGHT

@@ -12,9 +12,14 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from webapp.memory import machine_memory, parse_memory
+
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 # Linux refuses a Unix socket path longer than this (sun_path, without its final NUL).
 LONGEST_SOCKET_PATH = 107
+# What engines may take of the machine's memory unless a setting says otherwise: the rest is for the system, its
+# cache of files, and the web processes.
+SHARE_OF_MEMORY = 0.75
 
 
 class SettingInvalid(Exception):
@@ -41,6 +46,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     queue_length: int = 64
     client_limit: int = 32
     grace_seconds: float = 15.0
+    # In bytes; None is no bound.
+    memory_budget: int | None = None
+    idle_unload_seconds: float = 600.0
     log_level: str = "info"
 
     @property
@@ -77,6 +85,8 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         queue_length=_integer(environ, "JETON_QUEUE_LENGTH", 64, least=0, most=100_000),
         client_limit=_integer(environ, "JETON_CLIENT_LIMIT", 32, least=1, most=100_000),
         grace_seconds=_integer(environ, "JETON_GRACE_SECONDS", 15, least=1, most=3600),
+        memory_budget=_memory(environ, "JETON_MEMORY_BUDGET"),
+        idle_unload_seconds=_integer(environ, "JETON_IDLE_UNLOAD_SECONDS", 600, least=0, most=86_400),
         log_level=_choice(environ, "JETON_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
     )
 
@@ -116,6 +126,16 @@ def _integer(environ: Mapping[str, str], name: str, default: int, *, least: int,
     if not re.fullmatch(r"-?[0-9]{1,12}", text) or not least <= int(text) <= most:
         raise SettingInvalid(name, f"must be a whole number from {least} to {most}, not {text!r}")
     return int(text)
+
+
+def _memory(environ: Mapping[str, str], name: str) -> int:
+    text = environ.get(name)
+    if not text:
+        return round(machine_memory() * SHARE_OF_MEMORY)
+    try:
+        return parse_memory(text)
+    except ValueError as error:
+        raise SettingInvalid(name, str(error)) from None
 
 
 def _choice(environ: Mapping[str, str], name: str, default: str, choices: tuple[str, ...]) -> str:

@@ -30,7 +30,11 @@ class StartUpReport:
     def __init__(self, settings: Settings) -> None:
         self.is_pool_up = False
         self._settings = settings
-        self._catalog = read_catalog(settings.models_file, has_stand_ins=settings.is_stand_in_allowed)
+        self._catalog = read_catalog(
+            settings.models_file,
+            has_stand_ins=settings.is_stand_in_allowed,
+            memory_budget=settings.memory_budget,
+        )
         self._started_at = time.monotonic()
         self._ask_due_at = 0.0
         pool = zmq.Context.instance().socket(zmq.DEALER)
@@ -51,7 +55,7 @@ class StartUpReport:
         self._ask(self._socket)
         engines = self._engines()
         self._print_progress(engines)
-        is_settled = engines is not None and all(engine.state in ("idle", "busy") or engine.error for engine in engines)
+        is_settled = engines is not None and not any(_is_on_its_way(engine) for engine in engines)
         is_late = time.monotonic() - self._started_at > PATIENCE_SECONDS
         if (is_settled or is_late) and self._has_token() and _answers(self._settings):
             self._print_all(engines or [])
@@ -89,11 +93,15 @@ class StartUpReport:
             entry = self._catalog.find(engine.model)
             if engine.error:
                 print(f"{entry.title} cannot be loaded: {engine.error}")
-            else:
+            elif engine.state in ("idle", "busy"):
                 print(f"{entry.title} is loaded: {engine.device}, {engine.precision}.")
         for entry in self._catalog.entries:
             if not entry.is_installed:
                 print(_missing_line(self._catalog, entry))
+            elif obstacle := self._catalog.obstacle(entry):
+                print(obstacle)
+            elif not entry.is_loaded_at_start:
+                print(f"{entry.title} loads at its first use.")
         print(self._instructions(), flush=True)
 
     def _instructions(self) -> str:
@@ -136,6 +144,10 @@ def _made_token(process: subprocess.Popen[str]) -> str:
     # Its status may have gone to whoever reaps orphans; without a token there is no output.
     output = process.communicate()[0].strip()
     return output or "(none could be made: see the lines above)"
+
+
+def _is_on_its_way(engine: EngineState) -> bool:
+    return engine.state in ("starting", "loading", "lost") and not engine.error
 
 
 def _missing_line(catalog: Catalog, entry: CatalogEntry) -> str:

@@ -116,6 +116,29 @@ def test_queued_answer_shows_its_place_and_then_streams(open_playground: Callabl
     waiting.expect_end()
 
 
+def test_cold_model_shows_how_far_it_has_loaded_and_then_answers(
+    open_context: Callable[..., BrowserContext], own_server: Callable[..., Server]
+):
+    playground = PlaygroundPage.open(open_context().new_page(), own_server())
+    playground.page.locator("#model").select_option("@jeton/scripted-slow")
+    card = playground.page.locator('.card[data-model="@jeton/scripted-slow"]')
+    expect(card).to_contain_text("Cold: loads at first use")
+
+    playground.ask(script(tokens=3))
+
+    playground.expect_phase("Loading model")
+    expect(card).to_have_attribute("data-state", "loading")
+    playground.expect_end()
+    expect(card).to_have_attribute("data-state", "loaded")
+
+
+def test_model_that_does_not_fit_says_why_and_cannot_be_chosen(playground: PlaygroundPage):
+    option = playground.page.locator('#model option[value="@jeton/scripted-huge"]')
+
+    expect(option).to_be_disabled()
+    expect(option).to_contain_text("@jeton/scripted-huge needs about 900000.0 GB of memory")
+
+
 def test_real_model_answers_with_its_figures(open_context: Callable[..., BrowserContext], real_server: Server):
     playground = PlaygroundPage.open(open_context().new_page(), real_server)
     playground.set("temperature", 0)

@@ -69,12 +69,12 @@ def reference(weights: Path, tokenizer: PreTrainedTokenizerFast) -> Reference:
 
 
 @pytest.fixture
-def starter_of_length(weights: Path, tokenizer: PreTrainedTokenizerFast) -> Callable[[int], SlotRunner]:
+def starter_of_length(weights: Path, tokenizer: PreTrainedTokenizerFast) -> Callable[..., SlotRunner]:
     """Makes a small runner whose slots hold just so many tokens."""
 
-    def make(slot_length: int) -> SlotRunner:
+    def make(slot_length: int, *, max_positions: int | None = None) -> SlotRunner:
         model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32, local_files_only=True).eval()
         slot_model = SlotModel(model, slots=2, slot_length=slot_length)
-        return SlotRunner(slot_model, tokenizer, end_ids=frozenset({2}), precision="fp32")
+        return SlotRunner(slot_model, tokenizer, end_ids=frozenset({2}), precision="fp32", max_positions=max_positions)
 
     return make

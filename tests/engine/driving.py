@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, RepetitionPenaltyLogitsProcessor
 
 from webapp.engine.chat_template import prompt_token_ids
 from webapp.engine.runner import Runner
-from webapp.wire.generation import Delta, Failed, Finished, GenerationRequest, Started
+from webapp.engine.slot_model import SlotModel
+from webapp.wire.generation import ChosenTokenLogprob, Delta, Failed, Finished, GenerationRequest, Started
 from webapp.wire.messages import Dispatch, LeaseEvent
 
 _leases = count(1)
@@ -32,6 +34,16 @@ def dispatch(asked: GenerationRequest, *, token_ids: tuple[int, ...] = ()) -> Di
     return Dispatch(generation_id=f"generation-{lease}", lease=lease, request=asked, token_ids=token_ids)
 
 
+class PlainText:
+    """A detokenizer that says one letter for every token id."""
+
+    def push(self, token_id: int) -> str:
+        return chr(ord("a") + token_id % 26)
+
+    def flush(self) -> str:
+        return ""
+
+
 @dataclass
 class Answer:
     """What one generation said, folded from its events; asserts that they are in order."""
@@ -48,6 +60,10 @@ class Answer:
     @property
     def token_ids(self) -> tuple[int, ...]:
         return tuple(token_id for delta in self.deltas for token_id in delta.token_ids)
+
+    @property
+    def logprobs(self) -> tuple[ChosenTokenLogprob, ...]:
+        return tuple(logprob for delta in self.deltas for logprob in delta.logprobs)
 
     def take(self, event: Started | Delta | Finished | Failed) -> None:
         assert self.end is None, "an event after the end"
@@ -81,6 +97,9 @@ class Drive:
     def finish(self) -> None:
         while self.runner.leases:
             self.step()
+
+    def abort(self, answer: Answer) -> None:
+        self.runner.abort(self.lease(answer))
 
     def lease(self, answer: Answer) -> int:
         return next(lease for lease, other in self.answers.items() if other is answer)
@@ -137,3 +156,16 @@ def _penalised(
     for token_id, times in Counter(completion_ids).items():
         logits[token_id] -= times * asked.frequency_penalty + asked.presence_penalty
     return logits
+
+
+def spy_on_prefill(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of all that is prefilled from now on."""
+    prefilled: list[int] = []
+    prefill = SlotModel.prefill
+
+    def counted(model: SlotModel, slot: int, token_ids: list[int], *, start: int) -> None:
+        prefilled.append(len(token_ids))
+        prefill(model, slot, token_ids, start=start)
+
+    monkeypatch.setattr(SlotModel, "prefill", counted)
+    return prefilled

@@ -4,28 +4,21 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from tests.engine.driving import dispatch, request
-from webapp.engine.sampling import Rows, Sampler, _splitmix64, gumbel_noise, uniform_noise
+from tests.engine.driving import PlainText, dispatch, request
+from webapp.engine.sampling import Sampler, _splitmix64, gumbel_noise, uniform_noise
 from webapp.engine.sequence import Sequence
 
 _SEEDS = 4000
 
 
-class NoText:
-    def push(self, token_id: int) -> str:
-        return ""
-
-    def flush(self) -> str:
-        return ""
-
-
 def _row(*, prompt_ids: tuple[int, ...] = (1,), token_ids: tuple[int, ...] = (), **fields: Any) -> Sequence:
     asked = request(**{"temperature": 1.0, **fields})
-    return Sequence(dispatch(asked, token_ids=token_ids), list(prompt_ids), NoText(), frozenset())
+    return Sequence(dispatch(asked, token_ids=token_ids), list(prompt_ids), PlainText(), frozenset())
 
 
-def _sample(logits: torch.Tensor, rows: Rows, *, position: int = 5) -> list[int]:
+def _sample(logits: torch.Tensor, rows: list[Sequence], *, position: int = 5) -> list[int]:
     positions = torch.full((len(rows),), position)
     return Sampler(rows, device="cpu").sample(logits.expand(len(rows), -1).contiguous(), positions).tolist()
 
@@ -50,7 +43,7 @@ def test_seeds_match_the_softmax(temperature: float):
 
 def test_positions_match_the_softmax():
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
-    rows: list[Sequence | None] = [_row(seed=12) for _ in range(_SEEDS)]
+    rows = [_row(seed=12) for _ in range(_SEEDS)]
 
     token_ids = Sampler(rows, device="cpu").sample(logits.expand(_SEEDS, -1).contiguous(), torch.arange(_SEEDS))
 
@@ -94,6 +87,46 @@ def test_a_flat_vocabulary_is_sampled_beyond_its_best(top_p: float):
     assert frequencies[expected == 0].sum() == 0
 
 
+@pytest.mark.parametrize(
+    "fields", [{"temperature": 0.7}, {"top_k": 5}, {"top_p": 0.9}, {"top_k": 6, "top_p": 0.8}], ids=str
+)
+@pytest.mark.parametrize("min_p", [0.05, 0.3, 1.0])
+def test_min_p_keeps_what_transformers_keeps(min_p: float, fields: dict[str, Any]):
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0, 0.5, 3.0, 2.9, -4.0])
+
+    expected = _warped(logits, min_p=min_p, **fields).softmax(-1)
+
+    frequencies = _frequencies(logits, min_p=min_p, **fields)
+    _assert_close(frequencies, expected)
+    assert frequencies[expected == 0].sum() == 0
+
+
+def _warped(
+    logits: torch.Tensor, *, min_p: float, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> torch.Tensor:
+    """By transformers' own warpers, in the order of its `generate`."""
+    warpers = [TemperatureLogitsWarper(temperature)]
+    warpers += [TopKLogitsWarper(top_k)] if top_k else []
+    warpers += [TopPLogitsWarper(top_p)] if top_p < 1 else []
+    scores = logits[None].clone()
+    for warper in (*warpers, MinPLogitsWarper(min_p)):
+        scores = warper(torch.empty(1, 0, dtype=torch.long), scores)
+    return scores[0]
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.97])
+@pytest.mark.parametrize("min_p", [0.2, 0.5, 0.7, 0.9])
+def test_min_p_is_exact_in_a_flat_vocabulary(min_p: float, top_p: float):
+    # At 0.7 and 0.9 less is kept than the best 1024 that the sampler sorts, at 0.2 and 0.5 more.
+    logits = torch.linspace(2, 0, 4096)
+    expected = _warped(logits, min_p=min_p, top_p=top_p).softmax(-1)
+
+    frequencies = _frequencies(logits, min_p=min_p, top_p=top_p)
+
+    _assert_close(frequencies.view(16, 256).sum(-1), expected.view(16, 256).sum(-1))
+    assert frequencies[expected == 0].sum() == 0
+
+
 def test_a_row_is_sampled_alike_alone_and_among_others():
     torch.manual_seed(0)
     logits = torch.randn(12, 5000) * 3
@@ -103,15 +136,14 @@ def test_a_row_is_sampled_alike_alone_and_among_others():
             temperature=(0.0, 0.7, 1.5)[at % 3],
             top_k=(0, 40, 400, 5000)[at % 4],
             top_p=(1.0, 0.9)[at % 2],
+            min_p=(0.0, 0.0, 0.02)[at * 7 % 3],
             repetition_penalty=(1.0, 1.0, 1.0, 1.0, 1.2)[at % 5],
         )
         for at in range(12)
     ]
     positions = torch.arange(12)
 
-    together = Sampler([*rows, None], device="cpu").sample(
-        torch.cat([logits, logits[:1]]), torch.cat([positions, positions[:1]])
-    )
+    together = Sampler(rows, device="cpu").sample(logits, positions)
 
     for at, row in enumerate(rows):
         alone = Sampler([row], device="cpu").sample(logits[at : at + 1], positions[at : at + 1])

@@ -4,11 +4,12 @@ import json
 import os
 import signal
 
+import msgspec
 import pytest
 
 from webapp.catalog import CatalogEntry, Weights
 from webapp.engine import scripted_runner
-from webapp.engine.scripted_runner import END_ID, ScriptedRunner
+from webapp.engine.scripted_runner import END_ID, ScriptedRunner, load_scripted
 from webapp.wire.generation import Delta, EngineEvent, Failed, Finished, GenerationRequest, Message, Started, Usage
 from webapp.wire.messages import Dispatch
 
@@ -51,6 +52,23 @@ def runner(clock: Clock) -> ScriptedRunner:
     return ScriptedRunner(ENTRY)
 
 
+def test_load_takes_its_time_and_says_how_far_it_is(clock: Clock) -> None:
+    slow = msgspec.structs.replace(ENTRY, weights=Weights(scripted=True, load_seconds=1.0))
+    progress: list[float] = []
+
+    runner = load_scripted(slow, progress.append)
+
+    assert clock.now == pytest.approx(101.0, abs=0.1)
+    assert progress == sorted(progress) and progress[0] == 0.0 and 0.9 < progress[-1] < 1.0
+    assert runner.capacity == ENTRY.slots
+
+
+def test_load_without_a_time_takes_none(clock: Clock) -> None:
+    load_scripted(ENTRY, lambda fraction: None)
+
+    assert clock.slept == []
+
+
 def dispatch(
     script: object = None,
     *,
@@ -61,6 +79,7 @@ def dispatch(
     token_ids: tuple[int, ...] = (),
     stop: tuple[str, ...] = (),
     context_window: int = 100,
+    logprobs: int | None = None,
     messages: tuple[Message, ...] = (),
 ) -> Dispatch:
     if prompt is None and not messages:
@@ -73,6 +92,7 @@ def dispatch(
         prompt=prompt,
         messages=messages,
         stop=stop,
+        logprobs=logprobs,
     )
     return Dispatch(generation_id=f"g{lease}", lease=lease, request=request, token_ids=token_ids)
 
@@ -129,6 +149,20 @@ def test_prompt_that_is_no_script_is_answered_with_words(runner: ScriptedRunner,
     runner.start(dispatch(prompt=prompt, max_tokens=20))
 
     assert len(token_ids(to_end(runner))) == 20
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 20])
+def test_log_probabilities_are_said_when_asked_for(runner: ScriptedRunner, count: int) -> None:
+    runner.start(dispatch({"pieces": ["é", "b"]}, logprobs=count, lease=1))
+    runner.start(dispatch({"pieces": ["é", "b"]}, lease=2))
+
+    events = [(row.lease, row.event) for _ in range(3) for row in runner.step()]
+
+    said = [event for lease, event in events if lease == 1 and isinstance(event, Delta)]
+    assert [one.token_bytes for delta in said for one in delta.logprobs] == ["é".encode(), b"b"]
+    assert all(len(one.top) == min(count, 3) for delta in said for one in delta.logprobs)
+    assert all(one.top == () or one.top[0].token_id == one.token_id for delta in said for one in delta.logprobs)
+    assert not any(event.logprobs for lease, event in events if lease == 2 and isinstance(event, Delta))
 
 
 def test_last_message_is_the_script(runner: ScriptedRunner) -> None:

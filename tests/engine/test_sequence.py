@@ -3,7 +3,7 @@
 import pytest
 
 from webapp.engine.sequence import Sequence
-from webapp.wire.generation import Delta, Failed, Finished, FinishReason, GenerationRequest, Usage
+from webapp.wire.generation import ChosenTokenLogprob, Delta, Failed, Finished, FinishReason, GenerationRequest, Usage
 from webapp.wire.messages import Dispatch
 
 _END = 0
@@ -90,3 +90,24 @@ def test_a_sequence_dispatched_complete_has_only_its_end_left(
     end = sequence.end().event
     assert not isinstance(end, Failed)
     assert end == Finished(reason, Usage(3, len(token_ids)))
+
+
+def _logprob(token_id: int) -> ChosenTokenLogprob:
+    return ChosenTokenLogprob(token_id, b"?", -float(token_id))
+
+
+def test_log_probabilities_come_with_the_delta_that_carries_their_token_ids():
+    sequence = _sequence(stop=("cde",))
+    token_ids = [1, 101, 2, 3, 4, 1, _END]
+
+    events = [event.event for token_id in token_ids for event in sequence.append(token_id, _logprob(token_id))]
+
+    deltas = [event for event in events if isinstance(event, Delta)]
+    assert [delta.token_ids for delta in deltas] == [(1,), (101, 2), (3, 4, 1)]
+    assert [tuple(one.token_id for one in delta.logprobs) for delta in deltas] == [delta.token_ids for delta in deltas]
+
+
+def test_a_resumed_sequence_has_the_log_probabilities_of_its_own_tokens_only():
+    sequence = _sequence(token_ids=(1, 2))
+
+    assert sequence.append(3, _logprob(3))[0].event == Delta(2, "c", (3,), (_logprob(3),))

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from tests.engine.driving import Answer, Drive, Reference, answer_of, dispatch, request
+from tests.engine.driving import Answer, Drive, Reference, answer_of, dispatch, request, spy_on_prefill
 from webapp.engine.slot_model import SlotModel
 from webapp.engine.slot_runner import SlotRunner
-from webapp.engine.slots import SlotTable
 from webapp.wire.generation import Failed, Finished, GenerationRequest, Message, Usage
 
 _LONG = "The river runs past the old mill, and the miller counts his sacks of grain. " * 40
@@ -55,14 +54,7 @@ def test_a_prefix_reused_from_a_finished_and_from_a_running_slot_equals_the_plai
     story = "A fox named Odo lived under a red barn with a grey cat. " * 12
     first, second, third = (request(story + end, max_tokens=10) for end in ("Who is Odo?", "Where?", "Who else?"))
     answer_of(runner, first)
-    prefilled: list[int] = []
-    prefill = SlotModel.prefill
-
-    def counted(model: SlotModel, slot: int, token_ids: list[int], *, start: int) -> None:
-        prefilled.append(len(token_ids))
-        prefill(model, slot, token_ids, start=start)
-
-    monkeypatch.setattr(SlotModel, "prefill", counted)
+    prefilled = spy_on_prefill(monkeypatch)
     drive = Drive(runner)
     after_finished = drive.start(second)
     drive.step(2)
@@ -137,6 +129,55 @@ def test_seeded_text_is_equal_alone_and_in_a_crowd(runner: SlotRunner):
     assert len(drive.answers) == 16
     assert in_a_crowd.text == alone.text
     assert in_a_crowd.token_ids == alone.token_ids
+
+
+def test_four_of_one_prompt_cost_one_prefill_and_say_what_each_says_alone(
+    runner: SlotRunner, monkeypatch: pytest.MonkeyPatch
+):
+    fields = _SAMPLED | {"max_tokens": 10}
+    four = [request(_LONG[:1900] + "What does he count?", seed=seed, **fields) for seed in range(4)]
+    expected = [answer_of(runner, asked).token_ids for asked in four]
+    runner._scheduler.forget_idle()
+    prefilled = spy_on_prefill(monkeypatch)
+    drive = Drive(runner)
+
+    answers = [drive.start(asked) for asked in four]
+    drive.finish()
+
+    assert answers[0].started is not None and answers[0].started.prompt_tokens > 400
+    assert sum(prefilled) == answers[0].started.prompt_tokens - 1
+    assert [answer.token_ids for answer in answers] == expected
+    assert len(set(expected)) == 4
+
+
+def test_a_generation_dispatched_again_in_its_middle_into_a_crowd_continues_the_very_text(runner: SlotRunner):
+    asked = request("Tell me a story about a kite.", seed=3, min_p=0.02, **_SAMPLED)
+    whole = answer_of(runner, asked)
+    cut = len(whole.token_ids) // 2
+    shown = "".join(delta.text for delta in whole.deltas if delta.position + len(delta.token_ids) <= cut)
+    drive = Drive(runner)
+    for at in range(15):
+        drive.start(request(f"Count to {at}.", seed=at, max_tokens=8 + at, temperature=at % 3 / 2, min_p=at / 30))
+    drive.step(3)
+
+    resumed = drive.start(asked, token_ids=whole.token_ids[:cut])
+    drive.finish()
+
+    assert len(drive.answers) == runner.capacity
+    assert shown + resumed.text == whole.text
+    assert resumed.end == whole.end
+
+
+def test_preempted_generations_equal_the_plain_model(starter_of_length, reference: Reference):
+    small = starter_of_length(200, max_positions=220)
+    requests = [request(prompt, max_tokens=100) for prompt in _PROMPTS[:2]]
+    drive = Drive(small)
+
+    answers = [drive.start(asked) for asked in requests]
+    drive.finish()
+
+    for answer, asked in zip(answers, requests, strict=True):
+        reference.assert_picks(answer, asked)
 
 
 def test_another_seed_gives_another_text(runner: SlotRunner):
@@ -287,23 +328,6 @@ def test_a_poison_prompt_fails_alone(runner: SlotRunner, reference: Reference, m
     reference.assert_picks(healthy, good)
 
 
-def test_a_failed_decode_step_fails_those_running_and_leaves_the_runner_usable(
-    runner: SlotRunner, reference: Reference, monkeypatch: pytest.MonkeyPatch
-):
-    drive = Drive(runner)
-    lost = [drive.start(request(prompt)) for prompt in _PROMPTS[:2]]
-    drive.step(2)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SlotModel, "decode", lambda *_: (_ for _ in ()).throw(RuntimeError("secret detail")))
-        drive.step()
-
-    assert [answer.end for answer in lost] == [Failed("EngineFailure", "The engine failed with RuntimeError.")] * 2
-    assert runner.leases == ()
-    asked = request(_PROMPTS[2])
-    reference.assert_picks(answer_of(runner, asked), asked)
-
-
 def test_an_invalid_prompt_fails_at_the_start(runner: SlotRunner):
     refused = answer_of(runner, request("", raw=True))
 
@@ -320,20 +344,6 @@ def test_memory_grows_with_what_was_cached(runner: SlotRunner):
     answer_of(runner, request("Something quite new, and longer than before. " * 90, max_tokens=1))
 
     assert runner.memory_bytes >= before > 400_000_000
-
-
-def test_the_least_wanted_slot_is_taken_first():
-    table = SlotTable(3)
-    slots = list(table)
-    for slot in slots:
-        slot.extend(list(range(slot.index * 100, slot.index * 100 + 50)))
-        table.release(slot)
-
-    slot, reuse = table.find([*range(30), 7, 7, 7])
-    assert slot is slots[0] and reuse.length == 30
-
-    slot, reuse = table.find([*range(20), 7, 7, 7])
-    assert slot is slots[1] and reuse.source is slots[0] and reuse.length == 20
 
 
 def test_a_dispatch_keeps_its_generation_id(runner: SlotRunner):

@@ -1,5 +1,7 @@
 """The conversion of the starter's GGUF file, with the reading of it replaced where only files matter."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -60,6 +62,39 @@ def test_a_second_call_converts_nothing_and_reports_all_done(
     assert first == second and first.is_relative_to(tmp_path)
     assert converter.times == 1
     assert progress == [1.0]
+
+
+def test_variants_of_a_model_share_one_conversion(starter: CatalogEntry, tmp_path: Path, converter: Converter):
+    variant = msgspec.structs.replace(starter, name="@another/name", precision="int8")
+
+    folders = {
+        prepare_weights(entry, cache_dir=tmp_path, on_progress=_no_progress) for entry in (starter, variant, starter)
+    }
+
+    assert len(folders) == 1
+    assert converter.times == 1
+
+
+def test_engines_that_convert_at_once_do_it_once(
+    starter: CatalogEntry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    times = []
+
+    def convert(source: Path, target: Path, **_: object) -> None:
+        times.append(target)
+        time.sleep(0.2)
+        target.mkdir()
+
+    monkeypatch.setattr(weights_module, "_convert", convert)
+    variants = [msgspec.structs.replace(starter, name=f"@variant/{number}") for number in range(4)]
+
+    # Threads that open the lock's file themselves exclude each other as processes do (flock(2)).
+    with ThreadPoolExecutor() as threads:
+        folders = set(
+            threads.map(lambda entry: prepare_weights(entry, cache_dir=tmp_path, on_progress=_no_progress), variants)
+        )
+
+    assert len(times) == len(folders) == 1
 
 
 def test_another_file_or_format_is_converted_anew(

@@ -37,10 +37,13 @@ MODEL = "@test/model"
 COLD = "@test/cold"
 EPOCH = "epoch-2"
 WEB = b"web-1"
+OTHER_WEB = b"web-2"
 OWNER = "owner"
 
 
-def entry(name: str = MODEL, *, slots: int = 2, engines: int = 1, is_loaded_at_start: bool = True) -> CatalogEntry:
+def entry(
+    name: str = MODEL, *, slots: int = 2, engines: int = 1, is_loaded_at_start: bool = True, memory: str | None = None
+) -> CatalogEntry:
     return CatalogEntry(
         name=name,
         title=name,
@@ -52,6 +55,7 @@ def entry(name: str = MODEL, *, slots: int = 2, engines: int = 1, is_loaded_at_s
         slots=slots,
         engines=engines,
         is_loaded_at_start=is_loaded_at_start,
+        memory=memory,
     )
 
 
@@ -105,6 +109,8 @@ class Keeper:
     killed: list[str] = field(default_factory=list)
     # Processes that have ended before anybody watched them.
     dead_pids: set[int] = field(default_factory=set)
+    # What the processes take of the machine's memory, by engine.
+    resident: dict[str, int] = field(default_factory=dict)
 
     def watch(self, engine: Engine) -> bool:
         self.watched.append(engine.pid)
@@ -112,6 +118,9 @@ class Keeper:
 
     def kill(self, engine: Engine) -> None:
         self.killed.append(engine.engine_id)
+
+    def resident_bytes(self, engine: Engine) -> int:
+        return self.resident.get(engine.engine_id, 0)
 
 
 class Pool:
@@ -122,16 +131,20 @@ class Pool:
         *entries: CatalogEntry,
         queue_length: int = 100,
         client_limit: int = 100,
+        memory_budget: int | None = None,
+        idle_unload_seconds: float = 0.0,
     ) -> None:
         self.now = 1000.0
         self.keeper = Keeper()
         self.roster = Roster()
         self.line = WaitingLine(queue_length=queue_length, client_limit=client_limit)
-        catalog = Catalog(list(entries) or [entry()])
+        catalog = Catalog(list(entries) or [entry()], memory_budget=memory_budget)
         for each in catalog.entries:
             if each.is_loaded_at_start:
                 self.roster.ensure(each)
-        self.dispatcher = Dispatcher(catalog, self.roster, self.line, epoch=EPOCH, processes=self.keeper)
+        self.dispatcher = Dispatcher(
+            catalog, self.roster, self.line, epoch=EPOCH, processes=self.keeper, idle_unload_seconds=idle_unload_seconds
+        )
         self.heard: dict[bytes, list[PoolToWeb]] = defaultdict(list)
         self.told: dict[str, list[PoolToEngine]] = defaultdict(list)
         self._engine_count = 0
@@ -157,6 +170,29 @@ class Pool:
         engine = self.roster.find(engine_id)
         capacity = engine.entry.slots if engine else 2
         self.from_engine(engine_id, heartbeat(capacity=capacity, is_ready=is_ready, load_fraction=load_fraction))
+
+    def start_wanted(self, *, is_ready: bool = True) -> list[str]:
+        """A process takes each post that the pool wants one on; the models."""
+        wanted = self.dispatcher.engines_to_start(self.now)
+        for engine in wanted:
+            self.start_engine(self.posts.index(engine), is_ready=is_ready)
+        return [engine.entry.name for engine in wanted]
+
+    def end_stopped(self) -> list[str]:
+        """The processes that were told to stop end; their models."""
+        stopped = [
+            engine
+            for engine in self.posts
+            if EngineStop() in self.told[engine.engine_id] or engine.engine_id in self.keeper.killed
+        ]
+        ended = [engine.entry.name for engine in stopped if engine.is_started]
+        for engine in stopped:
+            if engine.is_started:
+                self.lose_engine(self.posts.index(engine))
+        return ended
+
+    def engine_of(self, model: str) -> Engine:
+        return self.roster.of_model(model)[0]
 
     def lose_engine(self, post: int = 0) -> None:
         """The engine's process has ended."""
@@ -263,6 +299,12 @@ class Pool:
             self.heard[reader] += messages
         for engine_id, message in to_engines:
             self.told[engine_id].append(message)
+
+
+def serving(*, engines: int = 1, slots: int = 2, **limits: int) -> tuple[Pool, list[str]]:
+    """A pool whose engines are ready, and their ids."""
+    pool = Pool(entry(slots=slots, engines=engines), **limits)
+    return pool, [pool.start_engine(post) for post in range(engines)]
 
 
 def ids(numbered: Iterable[tuple[int, object]]) -> list[int]:

@@ -68,6 +68,20 @@ def test_stopped_process_can_be_killed(spawn: Callable[[str], subprocess.Popen[b
     assert ended(processes) == [engine]
 
 
+def test_memory_of_a_process_is_what_it_has_in_ram(spawn: Callable[[str], subprocess.Popen[bytes]]) -> None:
+    process = spawn("import time; held = bytearray(b'x') * 50_000_000; print(flush=True); time.sleep(60)")
+    assert process.stdout and process.stdout.readline()
+
+    assert 50_000_000 < EngineProcesses().resident_bytes(on_post(process.pid)) < 150_000_000
+
+
+def test_process_that_is_gone_takes_no_memory(spawn: Callable[[str], subprocess.Popen[bytes]]) -> None:
+    gone = spawn("")
+    gone.wait()
+
+    assert EngineProcesses().resident_bytes(on_post(gone.pid)) == 0
+
+
 def test_process_that_has_ended_cannot_be_watched(spawn: Callable[[str], subprocess.Popen[bytes]]) -> None:
     gone = spawn("")
     gone.wait()

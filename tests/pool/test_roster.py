@@ -102,7 +102,7 @@ def test_vacate_gives_back_what_ran_and_forgets_the_process() -> None:
     assert engine.vacate(200.0) == [lost]
 
     assert (engine.room, engine.leases, engine.heartbeat, engine.last_token_at) == (0, {}, None, None)
-    assert engine.state(201.0).state == "lost"
+    assert engine.state(201.0, taken_bytes=0).state == "lost"
 
 
 @pytest.mark.parametrize("is_connected", [True, False])

@@ -8,10 +8,11 @@ import threading
 
 import pytest
 
-from tests.harness import TOKEN, Server
+from tests.harness import TOKEN, Server, text_of, wait_until
 
 INT8 = "@cf/meta/llama-2-7b-chat-int8"
 STARTER = "@hf/huggingfacetb/smollm2-135m-instruct"
+STARTER_INT8 = "@hf/huggingfacetb/smollm2-135m-instruct-int8"
 
 
 def test_published_curl_streams_as_published(real_server: Server):
@@ -122,10 +123,31 @@ def test_raw_prompts_and_conversations_are_answered(real_server: Server):
     assert "Rome" in chat.json()["result"]["response"]
 
 
+def test_int8_variant_loads_at_its_first_use_streams_and_unloads_when_idle(real_server: Server):
+    reader = real_server.reader()
+    assert real_server.engine_state(STARTER_INT8) in (None, "cold")
+
+    url = reader.submit(model=STARTER_INT8, prompt="Where is New York?", max_tokens="12", temperature="0")
+    with reader.attached(url) as stream:
+        taken = list(stream)
+
+    phases = [event.json["phase"] for event in taken if event.name == "status"]
+    assert phases[0] == "loading"
+    assert phases[-1] == "reading"
+    started = next(event.json for event in taken if event.name == "status" and event.json["phase"] == "reading")
+    assert started["precision"] == "int8"
+    assert taken[-1].data == "[DONE]"
+    assert text_of(taken).strip()
+
+    wait_until(lambda: real_server.engine_state(STARTER_INT8) == "cold", 30, lambda: real_server.output)
+    assert real_server.engine_state(STARTER) in ("idle", "busy")
+    assert real_server.readiness().status_code == 200
+
+
 def test_state_shows_what_runs_where(real_server: Server):
     engine = real_server.engine(STARTER)
 
     assert engine["state"] in ("idle", "busy")
     assert engine["device"] == "cpu" or engine["device"].startswith("cuda")
-    assert engine["precision"] in ("bf16", "fp16", "fp32")
+    assert engine["precision"] == "int4"
     assert engine["memory_bytes"] > 100_000_000

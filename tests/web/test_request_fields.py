@@ -5,7 +5,7 @@ import pytest
 
 from tests.harness import SCRIPTED_MODELS
 from webapp.catalog import Catalog, CatalogEntry, Weights, read_catalog
-from webapp.web.errors import FeatureUnsupported, InvalidFields, ModelNotFound, ModelNotInstalled
+from webapp.web.errors import FeatureUnsupported, InvalidFields, ModelNotFound, ModelNotInstalled, ModelUnavailable
 from webapp.web.request_fields import (
     DEFAULT_MAX_TOKENS,
     LARGEST_SEED,
@@ -321,6 +321,13 @@ def test_model_without_weights_says_how_to_install_them(*, has_stand_ins: bool) 
 
     with pytest.raises(ModelNotInstalled, match="fetch it"):
         find_model(Catalog([ENTRY, missing], has_stand_ins=has_stand_ins), "@big")
+
+
+def test_model_that_does_not_fit_says_why() -> None:
+    huge = entry("@huge", memory="5 GB")
+
+    with pytest.raises(ModelUnavailable, match="needs about 5"):
+        find_model(Catalog([ENTRY, huge], memory_budget=10**9), "@huge")
 
 
 def test_temperature_that_would_overflow_counts_as_zero() -> None:

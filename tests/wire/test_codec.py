@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from webapp.wire import codec
 from webapp.wire.generation import (
+    ChosenTokenLogprob,
     Delta,
     Failed,
     Finished,
@@ -16,6 +17,7 @@ from webapp.wire.generation import (
     Queued,
     Started,
     Timings,
+    TokenLogprob,
     Usage,
 )
 from webapp.wire.messages import (
@@ -70,7 +72,10 @@ REQUEST = GenerationRequest(
     frequency_penalty=-2.0,
     presence_penalty=2.0,
     stop=("\n\n", "END"),
+    min_p=0.05,
+    logprobs=0,
 )
+LOGPROB = ChosenTokenLogprob(1, b"\xf0\x9f", -0.5, (TokenLogprob(1, b"\xf0\x9f", -0.5), TokenLogprob(2, b"", -9999.0)))
 ENGINE = EngineState(
     engine_id="1-1",
     pid=12,
@@ -110,6 +115,7 @@ TO_WEB = [
     Published("g", 0, Loading(0.25)),
     Published("g", 0, Started(12, "cpu", "bf16")),
     Published("g", 1, Delta(0, "Hé\r\n\0", (1, 2))),
+    Published("g", 1, Delta(0, "a", (1,), (LOGPROB,))),
     Published("g", 2, Finished("length", Usage(1, 2), Timings(0.1, 0.2, 0.3))),
     Published("g", 2, Failed("EngineLost", "why")),
     Accepted(ask=1),
@@ -144,7 +150,9 @@ FROM_ENGINE = [
         memory_bytes=2**40,
         turn_age=0.5,
     ),
-    StepEvents([LeaseEvent("g", 7, Delta(0, "a", ())), LeaseEvent("h", 8, Finished("stop", Usage(1, 1)))]),
+    StepEvents(
+        [LeaseEvent("g", 7, Delta(0, "a", (1,), (LOGPROB,))), LeaseEvent("h", 8, Finished("stop", Usage(1, 1)))]
+    ),
     LoadFailed("no weights"),
 ]
 
@@ -186,6 +194,12 @@ def test_any_text_and_token_ids_cross_unchanged(text: str, token_ids: list[int],
     message = StepEvents([LeaseEvent("g", 1, Delta(position, text, tuple(token_ids)))])
 
     assert codec.decode_engine_to_pool(codec.encode(message)) == message
+
+
+def test_a_delta_without_log_probabilities_is_read_as_one_that_has_none() -> None:
+    frame = codec.encode(["StepEvents", [["g", 1, ["d", 0, "a", [1]]]]])
+
+    assert codec.decode_engine_to_pool(frame) == StepEvents([LeaseEvent("g", 1, Delta(0, "a", (1,)))])
 
 
 def _tagged(name: bytes, *rest: bytes) -> bytes:

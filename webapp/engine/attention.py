@@ -4,7 +4,6 @@ Registered with transformers under ATTENTION, it takes the place of a model's ow
 itself stays as it is. Knows positions and slots, nothing of token ids or of what runs in a slot.
 """
 
-import mmap
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
+
+from webapp.engine.pages import anonymous_zeros, give_back
 
 ATTENTION = "jeton_slots"
 
@@ -51,6 +52,16 @@ class SlotCache:
             kept = tensor[one, :, :length].clone()
             tensor[one, :, :length] = tensor[other, :, :length]
             tensor[other, :, :length] = kept
+
+    def forget(self, index: int, *, start: int = 0) -> None:
+        """Make a slot zero from position `start` on; on the CPU its pages are given back."""
+        for tensor in (*self._keys, *self._values):
+            if tensor.device.type != "cpu":
+                tensor[index, :, start:] = 0
+                continue
+            # The positions of one head stand side by side; a whole slot's heads too.
+            for part in tensor[index, :, start:] if start else (tensor[index],):
+                give_back(part)
 
 
 @dataclass(frozen=True)
@@ -140,5 +151,4 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=device)
     # torch.zeros writes all of it. An anonymous mapping is zero too, and takes memory only where it is written.
     # It must be zero, not just empty: a masked NaN is still NaN after it is multiplied by weight 0.
-    count = torch.Size(shape).numel()
-    return torch.frombuffer(mmap.mmap(-1, count * dtype.itemsize), dtype=dtype).view(shape)
+    return anonymous_zeros(shape, dtype)

@@ -18,23 +18,28 @@ class TokenizerDetokenizer:
         self._open_ids = open_ids
         self._window: list[int] = []
         self._context_ids = 0
-        self._context_text = ""
+        # What the window says and has been returned.
+        self._shown = ""
 
     def push(self, token_id: int) -> str:
         self._window.append(token_id)
         if token_id in self._open_ids:
             return ""
         text = self._decode(self._window)
-        if text.endswith(_REPLACEMENT) or len(text) <= len(self._context_text):
+        # An incomplete character is one replacement character, whatever it has of its bytes.
+        certain = text.removesuffix(_REPLACEMENT)
+        piece = certain[len(self._shown) :]
+        if not piece:
             return ""
-        piece = text[len(self._context_text) :]
-        self._window = self._window[self._context_ids :]
-        self._context_ids = len(self._window)
-        self._context_text = self._decode(self._window)
+        self._shown = certain
+        if certain == text:
+            self._window = self._window[self._context_ids :]
+            self._context_ids = len(self._window)
+            self._shown = self._decode(self._window)
         return piece
 
     def flush(self) -> str:
-        return self._decode(self._window)[len(self._context_text) :]
+        return self._decode(self._window)[len(self._shown) :]
 
     def _decode(self, token_ids: list[int]) -> str:
         return self._tokenizer.decode(token_ids, skip_special_tokens=True)

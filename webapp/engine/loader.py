@@ -15,11 +15,16 @@ from transformers.utils.logging import disable_progress_bar
 
 from webapp.catalog import CatalogEntry, Precision
 from webapp.engine.cpu import has_fast_bf16, physical_cores
+from webapp.engine.int4_linear import quantise_linears
+from webapp.engine.native.library import NativeUnavailable, load_library
+from webapp.engine.native.model import NativeModel
 from webapp.engine.packed_linear import pack_linears
 from webapp.engine.runner import LoadProgress, Runner
 from webapp.engine.slot_model import Row, SlotModel
 from webapp.engine.slot_runner import SlotRunner
 from webapp.engine.weights import ModelLoadFailed, prepare_weights
+
+_log = logging.getLogger(__name__)
 
 # Fractions of a load, by the clock of the first one, when the weights are converted.
 _WEIGHTS_READY, _MODEL_READY = 0.85, 0.95
@@ -37,7 +42,7 @@ def load_runner(entry: CatalogEntry, *, cache_dir: Path, device: str, on_progres
     disable_progress_bar()
     folder = prepare_weights(entry, cache_dir=cache_dir, on_progress=lambda done: on_progress(done * _WEIGHTS_READY))
     try:
-        runner = _load(entry, folder, device=_resolve(device), on_progress=on_progress)
+        runner = _load(entry, folder, cache_dir=cache_dir, device=_resolve(device), on_progress=on_progress)
     except Exception as error:
         # Whatever a library raises here, the model cannot be served, and the reason is all there is to say.
         raise ModelLoadFailed(f"{entry.name} cannot be loaded from {folder}: {error}") from error
@@ -51,32 +56,75 @@ def _resolve(device: str) -> str:
     return "cuda:0" if device == "cuda" else device
 
 
-def _load(entry: CatalogEntry, folder: Path, *, device: str, on_progress: LoadProgress) -> Runner:
-    dtype = _dtype(entry.precision, device)
-    is_int8 = entry.precision == "int8"
-    model = _load_model(folder, dtype=dtype, device=device, is_int8=is_int8)
-    on_progress(_MODEL_READY)
-    if device == "cpu" and not is_int8:
-        pack_linears(model)
+def _load(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: str, on_progress: LoadProgress) -> Runner:
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise TypeError("its tokenizer has no tokenizer.json")
-    slot_model = SlotModel(model, slots=entry.slots, slot_length=entry.context_window + entry.sequence_length)
+    model = _read_model(folder, precision=entry.precision, device=device)
+    end_ids = _end_ids(model, tokenizer)
+    precision = _precision_name(entry.precision, model)
+    on_progress(_MODEL_READY)
+    slot_model = (
+        _model_on_processor(entry, model, cache_dir=cache_dir)
+        if device == "cpu"
+        else SlotModel(model, slots=entry.slots, slot_length=_slot_length(entry))
+    )
     _warm_up(slot_model)
-    precision = "int8" if is_int8 else _PRECISION_NAMES[dtype]
-    return SlotRunner(slot_model, tokenizer, end_ids=_end_ids(model, tokenizer), precision=precision)
+    return SlotRunner(slot_model, tokenizer, end_ids=end_ids, precision=precision)
 
 
-def _load_model(folder: Path, *, dtype: torch.dtype, device: str, is_int8: bool) -> PreTrainedModel:
+def _read_model(folder: Path, *, precision: Precision, device: str) -> PreTrainedModel:
     # Its warning about casts would be logged in every layer of every step.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # On the CPU 4-bit blocks are made here, of what the file has; elsewhere bitsandbytes makes them.
+    is_as_stored = precision == "int4" and device == "cpu"
     return AutoModelForCausalLM.from_pretrained(
         folder,
-        dtype=dtype,
+        dtype="auto" if is_as_stored else _dtype(precision, device),
         device_map=device,
-        quantization_config=BitsAndBytesConfig(load_in_8bit=True) if is_int8 else None,
+        quantization_config=None if is_as_stored else _quantization(precision),
         local_files_only=True,
     ).eval()
+
+
+def _quantization(precision: Precision) -> BitsAndBytesConfig | None:
+    if precision == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    if precision == "int4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=_dtype(precision, "cuda")
+        )
+    return None
+
+
+def _model_on_processor(entry: CatalogEntry, model: PreTrainedModel, *, cache_dir: Path) -> NativeModel | SlotModel:
+    """The fastest way this machine has of running these weights on its processor."""
+    slot_length = _slot_length(entry)
+    bits = 4 if entry.precision == "int4" else 16
+    if entry.precision == "int4" or (model.dtype == torch.bfloat16 and entry.precision == "full"):
+        try:
+            library = load_library(cache_dir, threads=physical_cores())
+            native = NativeModel(model, library, bits=bits, slots=entry.slots, slot_length=slot_length)
+        except NativeUnavailable as reason:
+            _log.warning("%s runs without the native decoder, many times slower: %s", entry.name, reason)
+        else:
+            # What is left to torch is short: a second team of threads would only wait for the first one's cores.
+            torch.set_num_threads(1)
+            return native
+    if entry.precision == "int4":
+        model = model.bfloat16()
+        quantise_linears(model, except_for=model.get_output_embeddings())
+    if entry.precision != "int8":
+        pack_linears(model)
+    return SlotModel(model, slots=entry.slots, slot_length=slot_length)
+
+
+def _slot_length(entry: CatalogEntry) -> int:
+    return entry.context_window + entry.sequence_length
+
+
+def _precision_name(precision: Precision, model: PreTrainedModel) -> str:
+    return precision if precision in ("int4", "int8") else _PRECISION_NAMES[model.dtype]
 
 
 def _dtype(precision: Precision, device: str) -> torch.dtype:
@@ -93,7 +141,7 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> froz
     return frozenset(token_id for token_id in (*ends, tokenizer.eos_token_id) if isinstance(token_id, int))
 
 
-def _warm_up(model: SlotModel) -> None:
+def _warm_up(model: SlotModel | NativeModel) -> None:
     """One prefill and one decode step: what the model cannot do, it cannot do now."""
     model.prefill(0, [0, 0], start=0)
-    model.decode([Row(0, 2)])
+    model.decode([Row(0, 0, 2)])

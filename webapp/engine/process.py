@@ -13,7 +13,7 @@ from collections.abc import Callable
 from webapp.catalog import CatalogEntry, read_catalog
 from webapp.engine.connection import PoolConnection
 from webapp.engine.runner import LoadProgress, Runner
-from webapp.engine.scripted_runner import ScriptedRunner
+from webapp.engine.scripted_runner import load_scripted
 from webapp.settings import Settings
 from webapp.wire.messages import (
     AbortLease,
@@ -139,7 +139,7 @@ def main(settings: Settings, *, model: str, engine_id: str) -> None:
 def _loader(settings: Settings) -> LoadRunner:
     def load(entry: CatalogEntry, on_progress: LoadProgress) -> Runner:
         if entry.weights.scripted:
-            return ScriptedRunner(entry)
+            return load_scripted(entry, on_progress)
         # torch takes seconds to import: the pool has been told hello by now, and a scripted engine needs none.
         from webapp.engine.loader import load_runner
 

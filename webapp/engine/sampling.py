@@ -7,7 +7,6 @@ sum wins, which is a sample of the softmax (https://arxiv.org/abs/1611.01144, se
 
 import math
 from collections.abc import Iterable
-from collections.abc import Sequence as ListLike
 
 import torch
 from torch import Tensor
@@ -31,39 +30,40 @@ _MIX_TWO = 0x94D049BB133111EB - (1 << 64)
 # The token id whose noise decides whether the sample is one of the best.
 _NO_TOKEN = -1
 
-# One sequence for each row of a batch; None where a row belongs to no ready sequence.
-Rows = ListLike[Sequence | None]
-
 
 class Sampler:
-    """The sampling parameters of the rows of one batch. A row that is None is greedy, for nobody.
+    """The sampling parameters of one batch, a sequence for each row.
 
     Order, as transformers has it: repetition penalty, frequency and presence penalties, temperature, top-k,
-    top-p. A top-k above 1024 counts as 1024; tokens as likely as the last one kept are kept too.
+    top-p, min-p. A top-k above 1024 counts as 1024; tokens as likely as the last one kept are kept too.
+    Min-p keeps what is at least `min_p` times as likely as the likeliest (https://arxiv.org/abs/2407.01082): a bound
+    on differences of logits, so it sorts nothing, and top-k and top-p before it do not change it.
     """
 
-    def __init__(self, rows: Rows, *, device: str) -> None:
+    def __init__(self, rows: list[Sequence], *, device: str) -> None:
         self._rows = rows
-        requests = [row.dispatch.request if row else None for row in rows]
+        requests = [row.dispatch.request for row in rows]
 
         def column(values: Iterable[float], dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.tensor(list(values), dtype=dtype, device=device)[:, None]
 
-        temperature = [request.temperature if request else 0.0 for request in requests]
-        top_k = [min(row.top_k, _MANY) if row and row.temperature > 0 else 1 for row in requests]
+        temperature = [request.temperature for request in requests]
+        top_k = [min(request.top_k, _MANY) if request.temperature > 0 else 1 for request in requests]
         self._is_greedy = column(temperature) <= 0
         self._temperature = column([value if value > 0 else 1.0 for value in temperature])
         self._top_k = column(top_k, torch.long)
-        self._top_p = column([request.top_p if request else 1.0 for request in requests])
-        self._seed = column([request.seed if request else 0 for request in requests], torch.long)
+        self._top_p = column([request.top_p for request in requests])
+        self._least = column([request.min_p for request in requests]).log()
+        self._seed = column([request.seed for request in requests], torch.long)
         self._has_noise = any(value > 0 for value in temperature)
         self._has_greedy = any(value <= 0 for value in temperature)
+        self._has_min_p = any(request.min_p > 0 for request in requests)
         self._is_open = 0 in top_k
         self._width = _FEW if all(0 < k <= _FEW for k in top_k) else _MANY
         is_penalised = any(_penalties(request) != _NO_PENALTIES for request in requests)
         self._penalties = Penalties(rows, device=device) if is_penalised else None
 
-    def has_rows(self, rows: Rows) -> bool:
+    def has_rows(self, rows: list[Sequence]) -> bool:
         """Whether this sampler was made for just these sequences, in this order."""
         return len(rows) == len(self._rows) and all(one is other for one, other in zip(rows, self._rows, strict=True))
 
@@ -89,27 +89,37 @@ class Sampler:
         kept = best.masked_fill((best < last) & (self._top_k > 0), -math.inf)
         total = kept.logsumexp(-1, keepdim=True)
         if self._is_open:
-            total = torch.where(self._top_k > 0, total, scaled.logsumexp(-1, keepdim=True))
+            total = torch.where(self._top_k > 0, total, self._whole_mass(scaled))
         probabilities = (kept - total).exp()
         kept = kept.masked_fill(best < _top_p_threshold(best, probabilities, self._top_p), -math.inf)
+        kept = kept.masked_fill(best < self._least, -math.inf)
         winner = (kept + gumbel_noise(self._seed, positions, token_ids)).argmax(-1, keepdim=True)
         chosen = token_ids.gather(-1, winner)[:, 0]
         if self._is_open:
             mass = probabilities.sum(-1, keepdim=True)
             drawn = uniform_noise(self._seed, positions, _NO_TOKEN).clamp_max(_ALL_OF_THE_MASS)
             is_beyond = mass < torch.where(self._top_p < 1, self._top_p, drawn)
+            # What min-p keeps may end among the best.
+            is_beyond &= best[:, -1:] >= self._least
             rows = (is_beyond & (self._top_k == 0))[:, 0].nonzero()[:, 0]
             if len(rows):
                 chosen[rows] = self._sample_beyond(rows, scaled[rows], token_ids[rows], positions[rows])
         return chosen
 
+    def _whole_mass(self, scaled: Tensor) -> Tensor:
+        """The logarithm of the mass that the sample is drawn from, or that top-p takes its share of: it comes first."""
+        if self._has_min_p:
+            scaled = scaled.masked_fill((scaled < self._least) & (self._top_p >= 1), -math.inf)
+        return scaled.logsumexp(-1, keepdim=True)
+
     def _sample_beyond(self, rows: Tensor, scaled: Tensor, best_ids: Tensor, positions: Tensor) -> Tensor:
         """For rows whose best are not enough: all that top-p keeps, or, without top-p, all but the best."""
-        top_p, seed = self._top_p[rows], self._seed[rows]
+        top_p, seed, least = self._top_p[rows], self._seed[rows], self._least[rows]
         ordered = scaled.sort(-1, descending=True).values
         threshold = _top_p_threshold(ordered, ordered.softmax(-1), top_p)
         is_best = torch.zeros_like(scaled, dtype=torch.bool).scatter_(-1, best_ids, True)
-        kept = scaled.masked_fill(torch.where(top_p < 1, scaled < threshold, is_best), -math.inf)
+        is_cut = torch.where(top_p < 1, scaled < threshold, is_best) | (scaled < least)
+        kept = scaled.masked_fill(is_cut, -math.inf)
         token_ids = torch.arange(scaled.shape[-1], device=scaled.device)[None]
         return (kept + gumbel_noise(seed, positions, token_ids)).argmax(-1)
 
@@ -121,12 +131,12 @@ class Penalties:
     alone, as OpenAI's API defines them.
     """
 
-    def __init__(self, rows: Rows, *, device: str) -> None:
+    def __init__(self, rows: list[Sequence], *, device: str) -> None:
         self._rows = rows
         self._device = device
         self._is_seen: Tensor | None = None
         self._counts: Tensor | None = None
-        values = [_penalties(row.dispatch.request if row else None) for row in rows]
+        values = [_penalties(row.dispatch.request) for row in rows]
         self._repetition, self._frequency, self._presence = torch.tensor(values, device=device).T[:, :, None]
 
     def apply(self, logits: Tensor) -> Tensor:
@@ -147,16 +157,13 @@ class Penalties:
             self._is_seen = torch.zeros(len(self._rows), vocabulary, dtype=torch.bool, device=self._device)
             self._counts = torch.zeros(len(self._rows), vocabulary, device=self._device)
             for index, row in enumerate(self._rows):
-                if row:
-                    completion = torch.tensor(row.completion_ids, dtype=torch.long, device=self._device)
-                    self._is_seen[index, torch.tensor(row.prompt_ids + row.completion_ids, device=self._device)] = True
-                    self._counts[index] = torch.bincount(completion, minlength=vocabulary)
+                completion = torch.tensor(row.completion_ids, dtype=torch.long, device=self._device)
+                self._is_seen[index, torch.tensor(row.token_ids, device=self._device)] = True
+                self._counts[index] = torch.bincount(completion, minlength=vocabulary)
         return self._is_seen, self._counts
 
 
-def _penalties(request: GenerationRequest | None) -> tuple[float, float, float]:
-    if request is None:
-        return _NO_PENALTIES
+def _penalties(request: GenerationRequest) -> tuple[float, float, float]:
     return request.repetition_penalty, request.frequency_penalty, request.presence_penalty
 
 

@@ -5,6 +5,7 @@ object is a script (see Script); any other prompt is answered with words drawn b
 real model's tokens are, so that a generation goes on with the same words on another engine.
 """
 
+import math
 import os
 import signal
 import time
@@ -16,14 +17,16 @@ from msgspec import Struct
 
 from webapp.catalog import CatalogEntry
 from webapp.engine.errors import ContextWindowExceeded, EngineError, NoFreeSlot, OutOfMemory
+from webapp.engine.runner import LoadProgress
 from webapp.engine.sequence import Sequence
-from webapp.wire.generation import Failed, GenerationRequest, Started
+from webapp.wire.generation import ChosenTokenLogprob, Failed, GenerationRequest, Started, TokenLogprob
 from webapp.wire.messages import Dispatch, LeaseEvent
 
 WORDS = ("jeton ", "le ", "petit ", "rond ", "de ", "métal ", "vaut ", "un ", "mot ", "🪙 ", "dit\n", "tout ")
 END_ID = 1_000_000
 # The longest sleep of a step, so that an abort is heard within it.
 LONGEST_SLEEP_SECONDS = 0.01
+LOAD_STEP_SECONDS = 0.05
 
 
 class Script(Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,10 +139,22 @@ class ScriptedRunner:
             error = EngineError("scripted") if position == script.fail_at else OutOfMemory("scripted")
             return [LeaseEvent(sequence.dispatch.generation_id, sequence.lease, Failed(error.code, str(error)))]
         running.due_at = max(now, running.due_at + script.step_seconds)
-        events = sequence.append(_next_token(sequence.dispatch.request.seed, script, position))
+        request = sequence.dispatch.request
+        token_id = _next_token(request.seed, script, position)
+        count = request.logprobs
+        events = sequence.append(token_id, None if count is None else _logprob(token_id, script, count))
         if sequence.finish_reason:
             del self._running[sequence.lease]
         return events
+
+
+def load_scripted(entry: CatalogEntry, on_progress: LoadProgress) -> ScriptedRunner:
+    """A runner that is there after the entry's `load_seconds`, with progress on the way."""
+    started_at = time.monotonic()
+    while (seconds := time.monotonic() - started_at) < entry.weights.load_seconds:
+        on_progress(seconds / entry.weights.load_seconds)
+        time.sleep(LOAD_STEP_SECONDS)
+    return ScriptedRunner(entry)
 
 
 def _prompt(request: GenerationRequest) -> str:
@@ -158,3 +173,19 @@ def _next_token(seed: int, script: Script, position: int) -> int:
     if position >= length:
         return END_ID
     return position if script.pieces is not None else zlib.crc32(f"{seed}:{position}".encode()) % len(WORDS)
+
+
+def _logprob(token_id: int, script: Script, count: int) -> ChosenTokenLogprob:
+    """The token is the likeliest, each of the `count` after it half as likely as the one before."""
+    vocabulary = range(len(WORDS if script.pieces is None else script.pieces))
+    others = [other for other in (*vocabulary, END_ID) if other != token_id]
+    ranked = [
+        TokenLogprob(other, _token_bytes(other, script), -(rank + 1) * math.log(2))
+        for rank, other in enumerate([token_id, *others][: max(count, 1)])
+    ]
+    chosen = ranked[0]
+    return ChosenTokenLogprob(chosen.token_id, chosen.token_bytes, chosen.logprob, tuple(ranked[:count]))
+
+
+def _token_bytes(token_id: int, script: Script) -> bytes:
+    return b"<end>" if token_id == END_ID else ScriptedDetokenizer(script).push(token_id).encode()

@@ -35,7 +35,8 @@ class ModelLoadFailed(Exception):
 def prepare_weights(entry: CatalogEntry, *, cache_dir: Path, on_progress: LoadProgress) -> Path:
     """A folder with config, weights and tokenizer. Raises ModelLoadFailed where the weights are not installed.
 
-    Any number of processes may call it at once: one converts, the others wait for it.
+    Any number of processes may call it at once, also for several entries of one file: one converts, the others
+    wait for it.
     """
     source = entry.weights_path()
     if source is None:
@@ -43,7 +44,8 @@ def prepare_weights(entry: CatalogEntry, *, cache_dir: Path, on_progress: LoadPr
     if source.is_dir():
         on_progress(1.0)
         return source
-    target = cache_dir / _slug(entry.name) / _identity(source)
+    # Named by the file: entries of several precisions share one conversion.
+    target = cache_dir / _slug(f"{entry.weights.package} {source.name}") / _identity(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.is_dir():
         with _lock(target.parent / "lock"):

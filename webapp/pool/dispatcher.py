@@ -7,18 +7,18 @@ import itertools
 import logging
 import os
 import secrets
-from typing import Protocol
 
 import msgspec
 
 from webapp.catalog import Catalog, ModelNotFound
-from webapp.pool.generation_log import Generation, ReaderId
+from webapp.pool.generation_log import Generation, ReaderId, make_probe
 from webapp.pool.generation_store import GenerationStore, is_same_owner
 from webapp.pool.outbox import Outbox
 from webapp.pool.readers import Readers
-from webapp.pool.roster import Engine, Roster
+from webapp.pool.residency import Residency
+from webapp.pool.roster import Engine, EngineKeeper, Roster
 from webapp.pool.waiting_line import Refusal, WaitingLine
-from webapp.wire.generation import Delta, Failed, Finished, GenerationRequest, Loading, Queued, Started
+from webapp.wire.generation import Delta, Failed, Finished, Loading, Queued, Started
 from webapp.wire.messages import (
     Abort,
     AbortLease,
@@ -51,23 +51,18 @@ POISON_AFTER = 2
 PROBE_AFTER_SECONDS = 5.0
 
 
-class EngineKeeper(Protocol):
-    """Who holds the engines' processes."""
-
-    def watch(self, engine: Engine) -> bool:
-        """Take note of a process that somebody else started; False where it has already ended."""
-        ...
-
-    def kill(self, engine: Engine) -> None:
-        """End the process at once; its loss is noticed as any other."""
-        ...
-
-
 class Dispatcher:
     """All state of the pool. `epoch` names this pool process."""
 
     def __init__(
-        self, catalog: Catalog, roster: Roster, line: WaitingLine, *, epoch: str, processes: EngineKeeper
+        self,
+        catalog: Catalog,
+        roster: Roster,
+        line: WaitingLine,
+        *,
+        epoch: str,
+        processes: EngineKeeper,
+        idle_unload_seconds: float,
     ) -> None:
         self.outbox = Outbox()
         self.epoch = epoch
@@ -77,6 +72,9 @@ class Dispatcher:
         self._processes = processes
         self._generations = GenerationStore()
         self._readers = Readers(self._generations, self.outbox, epoch=epoch)
+        self._residency = Residency(
+            catalog, roster, line, self.outbox, processes=processes, idle_unload_seconds=idle_unload_seconds
+        )
         # A random start, so that no lease of an earlier pool is taken for one of this pool's.
         self._leases = itertools.count(secrets.randbits(40) << 20)
 
@@ -114,6 +112,9 @@ class Dispatcher:
         except ModelNotFound:
             self._refuse(reader, submit, Refusal("ModelNotFound", f"No such model {submit.request.model}", 1))
             return
+        if obstacle := self._residency.obstacle(entry):
+            self._refuse(reader, submit, Refusal("ModelUnavailable", obstacle, 30))
+            return
         engines = self._roster.ensure(entry)
         if all(engine.is_hopeless(now) for engine in engines):
             reason = engines[0].error or "its engine does not start"
@@ -129,6 +130,8 @@ class Dispatcher:
         if submit.attach:
             generation.readers.add(reader)
         self.outbox.reply(reader, Accepted(ask=submit.ask))
+        if not any(engine.is_started for engine in engines):
+            self._review_residency(now)
         self._dispatch_waiting(entry.name, now)
 
     def _submit_again(self, reader: ReaderId, submit: Submit, generation: Generation) -> None:
@@ -180,22 +183,28 @@ class Dispatcher:
         if not isinstance(message, EngineHello):
             self.outbox.send(engine_id, EnginePing(self.epoch, ()))
             return
-        vacant = [engine for engine in self._roster.of_model(message.model) if not engine.is_started]
-        if not vacant:
+        post = self._vacant_post(message.model)
+        if post is None:
             self.outbox.send(engine_id, EngineStop())
             return
-        post = vacant[0]
         post.started(engine_id, message.pid, now)
         # Its hello may have waited here longer than the engine has lived.
         post.is_started = post.is_connected = self._processes.watch(post)
         if post.is_connected:
             self.ping_engine(post)
 
+    def _vacant_post(self, model: str) -> Engine | None:
+        try:
+            posts = self._roster.ensure(self._catalog.find(model))
+        except ModelNotFound:
+            return None
+        return next((engine for engine in posts if not engine.is_started), None)
+
     def _take_heartbeat(self, engine: Engine, heartbeat: EngineHeartbeat, now: float) -> None:
         was_ready, was_fraction = engine.is_ready, engine.load_fraction
         engine.heartbeat = heartbeat
         if engine.is_ready and not was_ready:
-            engine.failed_starts, engine.error = 0, None
+            engine.became_ready(now)
             log.info("engine %s is ready: %s %s", engine.engine_id, heartbeat.device, heartbeat.precision)
             self._dispatch_waiting(engine.entry.name, now)
         elif engine.load_fraction != was_fraction:
@@ -235,7 +244,10 @@ class Dispatcher:
 
     def lose_engine(self, engine: Engine, now: float) -> None:
         """The engine's process is gone: what ran on it goes on elsewhere, or waits for the next process."""
-        log.warning("engine %s is lost: %s", engine.engine_id, engine.error or "its process ended")
+        if engine.is_stopping:
+            log.info("engine %s has unloaded %s", engine.engine_id, engine.entry.name)
+        else:
+            log.warning("engine %s is lost: %s", engine.engine_id, engine.error or "its process ended")
         for generation in engine.vacate(now):
             if not generation.is_probe:
                 self._requeue(generation, now)
@@ -255,7 +267,8 @@ class Dispatcher:
     def _dispatch_waiting(self, model: str, now: float) -> None:
         engines = self._roster.of_model(model)
         if all(engine.is_hopeless(now) for engine in engines):
-            self._fail_waiting(model, engines, now)
+            reason = next((engine.error for engine in engines if engine.error), "its engine does not start")
+            self._fail_waiting(model, f"{model} cannot be loaded: {reason}", now)
         while self._dispatch_next(model, engines, now):
             pass
         self._publish_places(model)
@@ -272,13 +285,15 @@ class Dispatcher:
             return False
         self._line.take(generation)
         generation.dispatched_at = generation.dispatched_at or now
-        self._give(max(able, key=lambda engine: engine.room), generation)
+        self._give(max(able, key=lambda engine: engine.room), generation, now)
         return True
 
-    def _give(self, engine: Engine, generation: Generation) -> None:
+    def _give(self, engine: Engine, generation: Generation, now: float) -> None:
         lease = next(self._leases)
         generation.engine_id, generation.lease = engine.engine_id, lease
         engine.leases[lease] = generation
+        if not generation.is_probe:
+            engine.last_used_at = now
         dispatch = Dispatch(
             generation_id=generation.generation_id,
             lease=lease,
@@ -287,11 +302,10 @@ class Dispatcher:
         )
         self.outbox.send(engine.engine_id, dispatch)
 
-    def _fail_waiting(self, model: str, engines: list[Engine], now: float) -> None:
-        reason = next((engine.error for engine in engines if engine.error), "its engine does not start")
+    def _fail_waiting(self, model: str, reason: str, now: float) -> None:
         for generation in self._line.in_order(model):
             self._line.remove(generation)
-            self._end(generation, Failed("ModelUnavailable", f"{model} cannot be loaded: {reason}"), now)
+            self._end(generation, Failed("ModelUnavailable", reason), now)
 
     def _publish_places(self, model: str) -> None:
         """Tell those that wait where they stand, where that has changed."""
@@ -299,10 +313,10 @@ class Dispatcher:
         if not waiting:
             return
         engines = self._roster.of_model(model)
-        is_ready = any(engine.is_ready for engine in engines)
+        is_queued = any(engine.is_ready for engine in engines) or self._residency.is_blocked(model)
         fraction = max((engine.load_fraction for engine in engines), default=0.0)
         for place, generation in enumerate(waiting, start=1):
-            self.outbox.publish_status(generation, Queued(place) if is_ready else Loading(fraction))
+            self.outbox.publish_status(generation, Queued(place) if is_queued else Loading(fraction))
 
     # --- the life of a generation ------------------------------------------------------------------
 
@@ -336,19 +350,7 @@ class Dispatcher:
             return
         self.outbox.publish(generation, event)
         self._generations.keep_ended(generation)
-        timings = generation.timings(now)
-        log.info(
-            "generation %s ended: %s model=%s prompt_tokens=%d completion_tokens=%d queue_time=%.3f "
-            "time_to_first_token=%.3f decode_time=%.3f",
-            generation.generation_id,
-            event.finish_reason if isinstance(event, Finished) else event.code,
-            generation.submit.request.model,
-            generation.prompt_tokens,
-            len(generation.token_ids),
-            timings.queue_time,
-            timings.time_to_first_token,
-            timings.decode_time,
-        )
+        log.info("%s", generation.describe_end(event, now))
 
     # --- time --------------------------------------------------------------------------------------
 
@@ -362,11 +364,19 @@ class Dispatcher:
             if engine.is_hanging(now):
                 engine.error = "it hangs"
                 self._processes.kill(engine)
+        self._review_residency(now)
         self._generations.forget_old(now)
 
-    def is_wanted(self, engine: Engine) -> bool:
-        """Whether an engine should be on this post."""
-        return engine.entry.is_loaded_at_start or bool(self._line.in_order(engine.entry.name))
+    def engines_to_start(self, now: float) -> list[Engine]:
+        """The vacant posts on which an engine should be now."""
+        return self._residency.engines_to_start(now)
+
+    def _review_residency(self, now: float) -> None:
+        for model in self._residency.review(now):
+            obstacle = self._residency.obstacle(self._catalog.find(model))
+            if obstacle:
+                self._fail_waiting(model, obstacle, now)
+            self._dispatch_waiting(model, now)
 
     # --- state -------------------------------------------------------------------------------------
 
@@ -374,13 +384,9 @@ class Dispatcher:
         """Make every engine that has long been silent, and has nothing to do, produce one token."""
         for engine in self._roster:
             is_fresh = engine.last_token_at is not None and now - engine.last_token_at < PROBE_AFTER_SECONDS
-            if is_fresh or not engine.is_ready or engine.leases:
+            if is_fresh or engine.leases or engine.room == 0:
                 continue
-            request = GenerationRequest(
-                model=engine.entry.name, context_window=engine.entry.context_window, max_tokens=1, seed=1, prompt="Hi"
-            )
-            submit = Submit(ask=0, generation_id="probe", owner="", client="", request=request, grace_seconds=0.0)
-            self._give(engine, Generation(submit, now, is_probe=True))
+            self._give(engine, make_probe(engine.entry, now), now)
 
     def _state(self, ask: int, now: float) -> PoolState:
         return PoolState(
@@ -388,8 +394,9 @@ class Dispatcher:
             epoch=self.epoch,
             pid=os.getpid(),
             parent_pid=os.getppid(),
-            engines=[engine.state(now) for engine in self._roster],
+            engines=[engine.state(now, taken_bytes=self._residency.taken_bytes(engine)) for engine in self._roster],
             web_processes=self._readers.states(),
             waiting=self._line.counts(),
             running=sum(len(engine.leases) for engine in self._roster),
+            memory_budget=self._catalog.memory_budget,
         )

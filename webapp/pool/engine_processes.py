@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from webapp.pool.roster import Engine
 
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 # How long engines have to end by themselves at a stop before they are killed.
 STOP_SECONDS = 3.0
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # OpenMP's threads spin between two parallel loops unless told otherwise; the web processes then wait for a core.
 _ENGINE_DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE"}
 
@@ -69,6 +71,15 @@ class EngineProcesses:
         """SIGKILL, which ends a stopped process too."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(engine.pid, signal.SIGKILL)
+
+    def resident_bytes(self, engine: Engine) -> int:
+        """The memory the process has in RAM, shared files included; 0 where it cannot be read."""
+        try:
+            # proc(5): the second number is the resident pages.
+            pages = int(Path(f"/proc/{engine.pid}/statm").read_text("ascii").split()[1])
+        except (OSError, IndexError):
+            return 0
+        return pages * _PAGE_BYTES
 
     def take_ended(self, pidfd: int) -> Engine | None:
         """The post whose process has ended, by the pidfd that became readable; reaps it."""

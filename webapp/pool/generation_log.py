@@ -6,7 +6,8 @@ take up where it left off. Their number is bounded by the model's sequence lengt
 
 from dataclasses import dataclass, field
 
-from webapp.wire.generation import Delta, Failed, Finished, GenerationEvent, Timings, Usage
+from webapp.catalog import CatalogEntry
+from webapp.wire.generation import Delta, Failed, Finished, GenerationEvent, GenerationRequest, Timings, Usage
 from webapp.wire.messages import Published, Submit
 
 # Rough sizes: by sys.getsizeof an event with one token id has 203 bytes, and its places in two lists 16 more.
@@ -76,6 +77,18 @@ class Generation:
         first = self.first_token_at or now
         return Timings((self.dispatched_at or now) - self.accepted_at, first - self.accepted_at, now - first)
 
+    def describe_end(self, event: Finished | Failed, now: float) -> str:
+        """The log line of its end: ids, counts and durations, never a text."""
+        timings = self.timings(now)
+        return (
+            f"generation {self.generation_id} ended: "
+            f"{event.finish_reason if isinstance(event, Finished) else event.code} "
+            f"model={self.submit.request.model} "
+            f"prompt_tokens={self.prompt_tokens} completion_tokens={len(self.token_ids)} "
+            f"queue_time={timings.queue_time:.3f} time_to_first_token={timings.time_to_first_token:.3f} "
+            f"decode_time={timings.decode_time:.3f}"
+        )
+
     def usage(self) -> Usage:
         """The tokens so far."""
         return Usage(self.prompt_tokens, len(self.token_ids))
@@ -87,3 +100,12 @@ class Generation:
             Published(self.generation_id, event_id, event)
             for event_id, event in enumerate(self.events[after:], start=after + 1)
         ]
+
+
+def make_probe(entry: CatalogEntry, now: float) -> Generation:
+    """A generation of one token, which shows that an engine works."""
+    request = GenerationRequest(
+        model=entry.name, context_window=entry.context_window, max_tokens=1, seed=1, prompt="Hi"
+    )
+    submit = Submit(ask=0, generation_id="probe", owner="", client="", request=request, grace_seconds=0.0)
+    return Generation(submit, now, is_probe=True)

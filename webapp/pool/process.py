@@ -41,15 +41,23 @@ class Pool:
     """The sockets and the loop around a dispatcher."""
 
     def __init__(self, settings: Settings) -> None:
-        catalog = read_catalog(settings.models_file, has_stand_ins=settings.is_stand_in_allowed)
+        catalog = read_catalog(
+            settings.models_file,
+            has_stand_ins=settings.is_stand_in_allowed,
+            memory_budget=settings.memory_budget,
+        )
         self._roster = Roster()
-        for entry in catalog.entries:
-            if entry.is_loaded_at_start and entry.is_installed:
-                self._roster.ensure(entry)
+        for entry in catalog.at_start:
+            self._roster.ensure(entry)
         self._processes = EngineProcesses()
         line = WaitingLine(queue_length=settings.queue_length, client_limit=settings.client_limit)
         self._dispatcher = Dispatcher(
-            catalog, self._roster, line, epoch=secrets.token_hex(8), processes=self._processes
+            catalog,
+            self._roster,
+            line,
+            epoch=secrets.token_hex(8),
+            processes=self._processes,
+            idle_unload_seconds=settings.idle_unload_seconds,
         )
         self._context = zmq.Context()
         self._web = self._bind(settings.web_address)
@@ -68,8 +76,8 @@ class Pool:
             if now >= next_timer:
                 next_timer = now + TIMER_SECONDS
                 self._dispatcher.pass_time(now)
-                if now - started_at > ADOPTION_SECONDS:
-                    self._start_engines(now)
+            if now - started_at > ADOPTION_SECONDS:
+                self._start_engines(now)
             if now >= next_ping:
                 next_ping = now + PING_SECONDS
                 self._ping_engines()
@@ -110,12 +118,10 @@ class Pool:
         for pidfd in self._processes.pidfds:
             if pidfd in ready and (engine := self._processes.take_ended(pidfd)):
                 self._dispatcher.lose_engine(engine, now)
-                self._start_engines(now)
 
     def _start_engines(self, now: float) -> None:
-        for engine in self._roster:
-            is_due = not engine.is_started and now >= engine.start_due_at
-            if is_due and self._dispatcher.is_wanted(engine) and not self._processes.start(engine, now):
+        for engine in self._dispatcher.engines_to_start(now):
+            if not self._processes.start(engine, now):
                 self._dispatcher.lose_engine(engine, now)
 
     def _ping_engines(self) -> None:

@@ -5,6 +5,7 @@ A post stays while engines come and go on it, so that restarts are counted and s
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from webapp.catalog import CatalogEntry
 from webapp.pool.generation_log import Generation
@@ -23,7 +24,7 @@ HEARTBEAT_LATE_LOADING_SECONDS = 60.0
 LONGEST_TURN_SECONDS = 120.0
 
 
-@dataclass
+@dataclass(eq=False)
 class Engine:
     """One post and the engine process on it. Times are monotonic seconds."""
 
@@ -42,6 +43,17 @@ class Engine:
     failed_starts: int = 0
     start_due_at: float = 0.0
     error: str | None = None
+    ready_at: float = 0.0
+    # When it last ran a generation of somebody's, or was started for one.
+    last_used_at: float = 0.0
+    # Its memory is wanted, so that it takes nothing new; and it has been told to end.
+    is_draining: bool = False
+    is_stopping: bool = False
+    # What it is said or estimated to take, whether it is loaded or not.
+    needed_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.needed_bytes = self.entry.needed_bytes
 
     @property
     def is_ready(self) -> bool:
@@ -50,7 +62,19 @@ class Engine:
     @property
     def room(self) -> int:
         """Generations it can still take."""
-        return self.heartbeat.capacity - len(self.leases) if self.heartbeat and self.is_ready else 0
+        if not self.heartbeat or not self.is_ready or self.is_draining or self.is_stopping:
+            return 0
+        return self.heartbeat.capacity - len(self.leases)
+
+    @property
+    def is_in_use(self) -> bool:
+        """It runs a generation of somebody's."""
+        return any(not generation.is_probe for generation in self.leases.values())
+
+    @property
+    def is_on_demand(self) -> bool:
+        """It starts at its first use, and may be unloaded."""
+        return not self.entry.is_loaded_at_start
 
     @property
     def load_fraction(self) -> float:
@@ -64,7 +88,9 @@ class Engine:
     @property
     def state_name(self) -> EngineStateName:
         if not self.is_started:
-            return "lost"
+            return "cold" if self.is_on_demand and not self.error else "lost"
+        if self.is_draining or self.is_stopping:
+            return "draining"
         if not self.is_connected:
             return "starting"
         if not self.is_ready:
@@ -86,21 +112,29 @@ class Engine:
     def started(self, engine_id: str, pid: int, now: float) -> None:
         """A process has taken the post."""
         self.engine_id, self.pid, self.is_started, self.started_at = engine_id, pid, True, now
+        self.ready_at = self.last_used_at = now
+
+    def became_ready(self, now: float) -> None:
+        """Its model is loaded."""
+        self.failed_starts, self.error = 0, None
+        self.ready_at = self.last_used_at = now
 
     def vacate(self, now: float) -> list[Generation]:
         """Its process is gone: what ran on it. Sets when the next one may start."""
-        was_ready = self.is_ready
         lost = list(self.leases.values())
-        self.failed_starts = 0 if was_ready else self.failed_starts + 1
-        pause = RESTART_PAUSES[min(self.failed_starts, len(RESTART_PAUSES) - 1)]
-        self.start_due_at = now + pause
-        self.restarts += 1
+        if self.is_stopping:
+            # As it was told: no loss, and however its process ended, no error.
+            self.engine_id, self.pid, self.error, self.start_due_at = "", 0, None, now
+        else:
+            self.failed_starts = 0 if self.is_ready else self.failed_starts + 1
+            self.start_due_at = now + RESTART_PAUSES[min(self.failed_starts, len(RESTART_PAUSES) - 1)]
+            self.restarts += 1
         self.leases.clear()
-        self.is_started = self.is_connected = False
+        self.is_started = self.is_connected = self.is_draining = self.is_stopping = False
         self.heartbeat, self.last_token_at = None, None
         return lost
 
-    def state(self, now: float) -> EngineState:
+    def state(self, now: float, *, taken_bytes: int) -> EngineState:
         """What /pool.json shows."""
         beat = self.heartbeat
         return EngineState(
@@ -117,7 +151,24 @@ class Engine:
             restarts=self.restarts,
             seconds_since_token=None if self.last_token_at is None else now - self.last_token_at,
             error=self.error,
+            taken_bytes=taken_bytes,
         )
+
+
+class EngineKeeper(Protocol):
+    """Who holds the engines' processes."""
+
+    def watch(self, engine: Engine) -> bool:
+        """Take note of a process that somebody else started; False where it has already ended."""
+        ...
+
+    def kill(self, engine: Engine) -> None:
+        """End the process at once; its loss is noticed as any other."""
+        ...
+
+    def resident_bytes(self, engine: Engine) -> int:
+        """What the process takes of the machine's memory."""
+        ...
 
 
 class Roster:

@@ -86,6 +86,15 @@ class WaitingLine:
             keyed.append((turn, self._last_turns.get(client, 0), generation.accepted_at, generation))
         return [generation for *_, generation in sorted(keyed, key=lambda key: key[:3])]
 
+    def waiting_since(self, model: str) -> float | None:
+        """When the one who has waited longest for this model arrived; None where nobody waits."""
+        return min((generation.accepted_at for generation in self._waiting.get(model, ())), default=None)
+
+    def models(self) -> list[str]:
+        """The models for which any wait, in the order in which the first of each arrived."""
+        since = {model: at for model in self._waiting if (at := self.waiting_since(model)) is not None}
+        return sorted(since, key=lambda model: since[model])
+
     def counts(self) -> dict[str, int]:
         """How many wait, for each model for which any do."""
         return {model: len(line) for model, line in self._waiting.items() if line}

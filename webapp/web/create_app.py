@@ -58,7 +58,11 @@ def create_app(settings: Settings | None = None) -> Flask:
         # A page left open over night still works.
         WTF_CSRF_TIME_LIMIT=None,
     )
-    catalog = read_catalog(settings.models_file, has_stand_ins=settings.is_stand_in_allowed)
+    catalog = read_catalog(
+        settings.models_file,
+        has_stand_ins=settings.is_stand_in_allowed,
+        memory_budget=settings.memory_budget,
+    )
     database = Database(settings.database_url)
     tokens = ApiTokens(database, known_token=settings.api_token, operator_token=settings.operator_token)
     pool = PoolClient(settings.web_address)

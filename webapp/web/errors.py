@@ -8,7 +8,7 @@
     ├── ApiTokenInvalid          401
     ├── ModelNotFound            404
     ├── ModelNotInstalled        503
-    ├── ModelUnavailable         503  its engine does not start
+    ├── ModelUnavailable         503  it cannot run on this machine, or its engine does not start
     ├── FeatureUnsupported       400  asked for what this model or server does not do
     ├── InvalidPrompt            400  the model's chat template takes no such messages
     ├── ContextWindowExceeded    413

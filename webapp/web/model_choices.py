@@ -1,12 +1,14 @@
-"""The catalogue as the model picker shows it: what is loaded, what could be, what is missing. Knows no HTML."""
+"""The catalogue as the model picker shows it: what is loaded, what could be, what cannot and why. Knows no HTML."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from webapp.catalog import Catalog, CatalogEntry, ModelNotInstalled
+from webapp.catalog import Catalog, CatalogEntry, ModelNotInstalled, ModelUnavailable
 from webapp.wire.messages import EngineState, PoolState
 
-_READINESS = ("lost", "starting", "loading", "busy", "idle")
+_READINESS = ("lost", "cold", "draining", "starting", "loading", "busy", "idle")
+
+ModelState = Literal["loaded", "loading", "cold", "unavailable", "not_installed"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,10 @@ class ModelChoice:
     precision: str
     context_window: int
     sequence_length: int
-    state: Literal["loaded", "loading", "cold", "not_installed"]
+    state: ModelState
     load_percent: int | None
+    # Why it cannot run on this machine, where that is not for want of its weights; or how its last engine failed.
+    obstacle: str | None
     # The command that installs its weights.
     install: str
     # The model that answers in its place, where its own weights are missing.
@@ -39,15 +43,17 @@ def model_choices(catalog: Catalog, state: PoolState | None) -> list[ModelChoice
 
 def default_model(catalog: Catalog) -> str:
     """The name of the model that a new page selects: the first that is loaded at the start."""
-    loaded = [entry for entry in catalog.entries if entry.is_loaded_at_start and entry.is_installed]
-    return (loaded or catalog.entries)[0].name
+    return (catalog.at_start or catalog.entries)[0].name
 
 
 def _choice(entry: CatalogEntry, catalog: Catalog, engines: dict[str, EngineState]) -> ModelChoice:
+    serving, obstacle = None, None
     try:
         serving = catalog.serving(entry)
+    except ModelUnavailable as error:
+        obstacle = str(error)
     except ModelNotInstalled:
-        serving = None
+        pass
     engine = engines.get(entry.name)
     is_loading = engine is not None and engine.state in ("starting", "loading")
     return ModelChoice(
@@ -57,8 +63,9 @@ def _choice(entry: CatalogEntry, catalog: Catalog, engines: dict[str, EngineStat
         precision=engine.precision if engine else entry.precision,
         context_window=entry.context_window,
         sequence_length=entry.sequence_length,
-        state=_state(entry, engine),
+        state="unavailable" if obstacle else _state(entry, engine),
         load_percent=round(100 * engine.load_fraction) if engine and is_loading else None,
+        obstacle=obstacle or _failure(engine),
         install=entry.install,
         stand_in_title=serving.title if serving and serving is not entry else None,
         device=engine.device if engine and engine.device else None,
@@ -66,9 +73,14 @@ def _choice(entry: CatalogEntry, catalog: Catalog, engines: dict[str, EngineStat
     )
 
 
-def _state(entry: CatalogEntry, engine: EngineState | None) -> Literal["loaded", "loading", "cold", "not_installed"]:
+def _state(entry: CatalogEntry, engine: EngineState | None) -> ModelState:
     if not entry.is_installed:
         return "not_installed"
-    if engine is None or engine.state == "lost":
+    # One that drains is on its way out: whoever asks for it now waits until it is loaded again.
+    if engine is None or engine.state in ("lost", "cold", "draining"):
         return "cold"
     return "loading" if engine.state in ("starting", "loading") else "loaded"
+
+
+def _failure(engine: EngineState | None) -> str | None:
+    return f"Its last engine failed: {engine.error}" if engine and engine.state == "lost" and engine.error else None

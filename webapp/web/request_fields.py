@@ -14,7 +14,8 @@ from msgspec import Meta, Struct
 from webapp.catalog import Catalog, CatalogEntry
 from webapp.catalog import ModelNotFound as EntryNotFound
 from webapp.catalog import ModelNotInstalled as EntryNotInstalled
-from webapp.web.errors import FeatureUnsupported, InvalidFields, ModelNotFound, ModelNotInstalled
+from webapp.catalog import ModelUnavailable as EntryUnavailable
+from webapp.web.errors import FeatureUnsupported, InvalidFields, ModelNotFound, ModelNotInstalled, ModelUnavailable
 from webapp.wire.generation import GenerationRequest, Message
 
 DEFAULT_MAX_TOKENS = 256
@@ -114,7 +115,10 @@ def _expectation(field_type: object) -> str | None:
 
 
 def find_model(catalog: Catalog, name: str) -> tuple[CatalogEntry, CatalogEntry]:
-    """The entry that was asked for, and the one that answers. Raises ModelNotFound, ModelNotInstalled."""
+    """The entry that was asked for, and the one that answers.
+
+    Raises ModelNotFound, ModelNotInstalled, ModelUnavailable.
+    """
     try:
         entry = catalog.find(name)
         return entry, catalog.serving(entry)
@@ -122,6 +126,8 @@ def find_model(catalog: Catalog, name: str) -> tuple[CatalogEntry, CatalogEntry]
         raise ModelNotFound(f"No such model {name} or task") from None
     except EntryNotInstalled as error:
         raise ModelNotInstalled(str(error)) from None
+    except EntryUnavailable as error:
+        raise ModelUnavailable(str(error)) from None
 
 
 def to_request(fields: GenerationFields, entry: CatalogEntry, serving: CatalogEntry) -> GenerationRequest:

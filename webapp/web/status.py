@@ -25,7 +25,7 @@ _HAS_PID = frozenset({"pid", "engine_id"})
 def blueprint(pool: PoolClient, tokens: ApiTokens, catalog: Catalog) -> Blueprint:
     """The routes for operators and load balancers."""
     routes = Blueprint("status", __name__)
-    needed = {entry.name for entry in catalog.entries if entry.is_loaded_at_start and entry.is_installed}
+    needed = {entry.name for entry in catalog.at_start}
 
     @routes.get("/healthz")
     def healthz() -> Response:
@@ -34,7 +34,10 @@ def blueprint(pool: PoolClient, tokens: ApiTokens, catalog: Catalog) -> Blueprin
 
     @routes.get("/readyz")
     def readyz() -> Response:
-        """200 once every engine has lately made a real token; 503 with the reasons until then."""
+        """200 once every engine that is loaded has lately made a real token; 503 with the reasons until then.
+
+        Those that start at the start have to be there; a model that loads at its first use does not.
+        """
         try:
             problems = _problems_after_probe(pool, needed)
         except PoolUnavailable as error:
@@ -93,6 +96,8 @@ def _describe(state: PoolState, *, has_pids: bool) -> dict[str, object]:
         "answered_by": os.getpid() if has_pids else None,
         "running": state.running,
         "waiting": state.waiting,
+        "memory_budget": state.memory_budget,
+        "memory_taken": sum(engine.taken_bytes for engine in state.engines),
         "processes": processes,
     }
 
@@ -101,7 +106,10 @@ def _processes(state: PoolState) -> list[dict[str, object]]:
     gunicorns = sorted({web.parent_pid for web in state.web_processes})
     alone = [("supervisor", state.parent_pid), ("pool", state.pid), *(("gunicorn", pid) for pid in gunicorns)]
     alone += [("web", web.pid) for web in state.web_processes]
-    engines = [{"role": "engine", **msgspec.structs.asdict(engine)} for engine in state.engines]
+    # One that is cold has no process.
+    engines = [
+        {"role": "engine", **msgspec.structs.asdict(engine), "pid": engine.pid or None} for engine in state.engines
+    ]
     others: list[dict[str, object]] = [{"role": role, "pid": pid, "state": "running"} for role, pid in alone]
     return others + engines
 

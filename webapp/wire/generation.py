@@ -23,6 +23,9 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     Exactly one of `prompt` and `messages` is given. `model` names the catalogue entry whose engine
     answers; `context_window` is the limit, in tokens, of the entry that was asked for, which may be
     another one (a stand-in answers under the limits of the model it stands in for).
+
+    `logprobs` asks for the log-probability of each token and of so many of the likeliest at its place,
+    0 to 20; None leaves them off.
     """
 
     model: str
@@ -40,6 +43,9 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     stop: tuple[str, ...] = ()
+    # 0 leaves min-p off.
+    min_p: float = 0.0
+    logprobs: int | None = None
 
 
 class Usage(Struct, frozen=True, array_like=True):
@@ -88,16 +94,38 @@ class Started(Struct, frozen=True, array_like=True, tag="s"):
     precision: str
 
 
+class TokenLogprob(Struct, frozen=True, array_like=True):
+    """A token and its log-probability.
+
+    `token_bytes` is what the token alone says, which may be part of a UTF-8 character; of a special token, its name.
+    `logprob` is the logarithm of the model's own softmax, before penalties, temperature and truncation, as
+    vLLM's `raw_logprobs`; at least -9999.0, which OpenAI's API says for "very unlikely".
+    """
+
+    token_id: int
+    token_bytes: bytes
+    logprob: float
+
+
+class ChosenTokenLogprob(TokenLogprob, frozen=True, array_like=True):
+    """The token that was chosen. `top` are the likeliest at its place, likeliest first; it may be one of them."""
+
+    top: tuple[TokenLogprob, ...] = ()
+
+
 class Delta(Struct, frozen=True, array_like=True, tag="d"):
     """New text, and the token ids that made it.
 
     `position` is the number of completion tokens before these. Text that may be half a character or
     the start of a stop sequence is held back, and may belong to token ids of an earlier delta.
+    `logprobs` has one for each of `token_ids` where they were asked for, else none. Token ids of a stop sequence
+    and of the end of the turn are among them, though the text is without.
     """
 
     position: int
     text: str
     token_ids: tuple[int, ...]
+    logprobs: tuple[ChosenTokenLogprob, ...] = ()
 
 
 class Finished(Struct, frozen=True, array_like=True, tag="f"):

@@ -11,7 +11,8 @@ from msgspec import Meta, Struct
 
 from webapp.wire.generation import EngineEvent, GenerationEvent, GenerationRequest
 
-EngineStateName = Literal["starting", "loading", "idle", "busy", "lost"]
+# draining: takes nothing new and ends, its memory is wanted or it was idle. cold: not loaded, on purpose.
+EngineStateName = Literal["starting", "loading", "idle", "busy", "draining", "cold", "lost"]
 # The kernel reads 0 and negative numbers as whole groups of processes; 2**22 is its own limit (proc(5), pid_max).
 Pid = Annotated[int, Meta(ge=1, le=2**22)]
 
@@ -139,7 +140,10 @@ class Published(Wire, frozen=True, tag="p"):
 
 
 class EngineState(Wire, frozen=True, kw_only=True, tag=False):
-    """One engine as the pool sees it. Memory in bytes; `seconds_since_token` is None before the first."""
+    """One engine as the pool sees it. `seconds_since_token` is None before the first.
+
+    `memory_bytes` is what its weights and cache take, `taken_bytes` what it counts against the memory budget.
+    """
 
     engine_id: str
     pid: int
@@ -154,6 +158,7 @@ class EngineState(Wire, frozen=True, kw_only=True, tag=False):
     restarts: int
     seconds_since_token: float | None
     error: str | None = None
+    taken_bytes: int = 0
 
 
 class WebState(Wire, frozen=True, tag=False):
@@ -162,7 +167,10 @@ class WebState(Wire, frozen=True, tag=False):
 
 
 class PoolState(Answer, frozen=True, kw_only=True):
-    """The whole pool at one moment. `waiting` counts queued generations for each model."""
+    """The whole pool at one moment. `waiting` counts queued generations for each model.
+
+    `memory_budget` is what all engines may take, in bytes; None is no bound.
+    """
 
     epoch: str
     pid: int
@@ -171,6 +179,7 @@ class PoolState(Answer, frozen=True, kw_only=True):
     web_processes: list[WebState]
     waiting: dict[str, int]
     running: int
+    memory_budget: int | None = None
 
 
 PoolToWeb = PoolHello | Published | Accepted | Refused | Ended | Gone | PoolState

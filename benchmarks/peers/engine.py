@@ -1,0 +1,92 @@
+"""Jeton's engine alone: a Runner, driven as the engine process drives it, without pool, web and HTTP."""
+
+import argparse
+import time
+from typing import Any
+
+from benchmarks.peers.lines import Lines
+from webapp.catalog import CatalogEntry, read_catalog
+from webapp.engine.runner import Runner
+from webapp.engine.scripted_runner import ScriptedRunner
+from webapp.settings import Settings, read_settings
+from webapp.wire.generation import Delta, Failed, Finished, GenerationRequest
+from webapp.wire.messages import Dispatch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    lines = Lines()
+    settings = read_settings()
+    entry = read_catalog(settings.models_file).find(parser.parse_args().model)
+    runner = _load(entry, settings)
+    driver = Driver(entry, runner)
+    lines.serve(driver.answer, hello={"precision": runner.precision, "device": runner.device, **_sizes(runner)})
+
+
+def _load(entry: CatalogEntry, settings: Settings) -> Runner:
+    if entry.weights.scripted:
+        return ScriptedRunner(entry)
+    # Takes seconds; a scripted engine needs none of it.
+    from webapp.engine.loader import load_runner
+
+    return load_runner(entry, cache_dir=settings.cache_dir, device=settings.device, on_progress=lambda _: None)
+
+
+def _sizes(runner: Runner) -> dict[str, int]:
+    return {"memory_bytes": runner.memory_bytes, "capacity": runner.capacity}
+
+
+class Driver:
+    """Runs some prompts at once, each from the moment the engine has a place for it."""
+
+    def __init__(self, entry: CatalogEntry, runner: Runner) -> None:
+        self._entry = entry
+        self._runner = runner
+        self._lease = 0
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        started_at = time.perf_counter()
+        waiting = [self._dispatch(message, prompt) for prompt in message["prompts"]]
+        streams = {dispatch.lease: _stream(started_at) for dispatch in waiting}
+        while waiting or self._runner.leases:
+            while waiting and len(self._runner.leases) < self._runner.capacity:
+                self._take(streams, self._runner.start(waiting.pop(0)).event, lease=None)
+            for event in self._runner.step():
+                self._take(streams, event.event, lease=event.lease)
+        return {"streams": list(streams.values())}
+
+    def _dispatch(self, message: dict[str, Any], prompt: dict[str, Any]) -> Dispatch:
+        self._lease += 1
+        sampling = message["sampling"]
+        request = GenerationRequest(
+            model=self._entry.name,
+            context_window=self._entry.context_window,
+            max_tokens=message["max_tokens"],
+            seed=prompt["seed"],
+            prompt=prompt["text"],
+            temperature=sampling["temperature"],
+            top_p=sampling["top_p"],
+            top_k=sampling["top_k"],
+        )
+        return Dispatch(generation_id=str(self._lease), lease=self._lease, request=request)
+
+    @staticmethod
+    def _take(streams: dict[int, dict[str, Any]], event: object, *, lease: int | None) -> None:
+        match event:
+            case Delta() if lease is not None:
+                streams[lease]["times"].append(time.perf_counter())
+                streams[lease]["text"] += event.text
+            case Finished() if lease is not None:
+                streams[lease]["prompt_tokens"] = event.usage.prompt_tokens
+                streams[lease]["completion_tokens"] = event.usage.completion_tokens
+            case Failed():
+                raise RuntimeError(f"{event.code}: {event.message}")
+
+
+def _stream(started_at: float) -> dict[str, Any]:
+    return {"started_at": started_at, "times": [], "text": "", "prompt_tokens": 0, "completion_tokens": 0}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""What the slot engine asks of a model: token ids in, logits out, over a cache of its own making."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from webapp.engine.slot_model import Row
+from webapp.engine.slots import Cache
+
+
+class Model(Protocol):
+    """One model and its cache. A slot holds one sequence of at most `slot_length` tokens."""
+
+    device: str
+    slots: int
+    slot_length: int
+    weight_bytes: int
+    # The most prompt tokens of one step, alone and while others wait for their next token.
+    prefill_chunk: int
+    prefill_chunk_beside_streams: int
+
+    @property
+    def cache(self) -> Cache: ...
+
+    def prefill(self, slot: int, token_ids: list[int], *, start: int) -> None:
+        """Put the keys and values of `token_ids` into a slot, from position `start` on."""
+        ...
+
+    def decode(self, rows: list[Row]) -> Tensor:
+        """The logits after each row's token, float32, of shape (rows, vocabulary)."""
+        ...
+
+    def batch(self, slots: int) -> int:
+        """How many rows a decode step over the first `slots` slots has; a constant where that does not matter."""
+        ...
