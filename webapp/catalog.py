@@ -23,7 +23,7 @@ _GGUF_BYTES_PER_WEIGHT = 0.625
 _BYTES_PER_WEIGHT: dict[Precision, float] = {"full": 2.0, "fp32": 4.0, "int8": 1.25, "int4": 0.8, "scripted": 0.0}
 # What an engine takes besides: the libraries, work space and the first of its cache. Measured with the starter
 # model on a CPU: 0.62 GB in bf16, 0.64 GB in int8.
-_ENGINE_BYTES = 700 * 10**6
+ENGINE_BYTES = 700 * 10**6
 _SCRIPTED_ENGINE_BYTES = 60 * 10**6
 
 
@@ -112,7 +112,7 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             return _SCRIPTED_ENGINE_BYTES
         path = self.weights_path()
         weights = _count_weights(path) if path else 0
-        return _ENGINE_BYTES + round(weights * _BYTES_PER_WEIGHT[self.precision])
+        return ENGINE_BYTES + round(weights * _BYTES_PER_WEIGHT[self.precision])
 
 
 class Catalog:

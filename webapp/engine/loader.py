@@ -13,9 +13,10 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from webapp.catalog import CatalogEntry, Precision
+from webapp.catalog import ENGINE_BYTES, CatalogEntry, Precision
 from webapp.engine.cpu import has_fast_bf16, physical_cores
 from webapp.engine.int4_linear import quantise_linears
+from webapp.engine.model import Model
 from webapp.engine.native.library import NativeUnavailable, load_library
 from webapp.engine.native.model import NativeModel
 from webapp.engine.packed_linear import pack_linears
@@ -23,6 +24,7 @@ from webapp.engine.runner import LoadProgress, Runner
 from webapp.engine.slot_model import Row, SlotModel
 from webapp.engine.slot_runner import SlotRunner
 from webapp.engine.weights import ModelLoadFailed, prepare_weights
+from webapp.memory import parse_memory
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +72,13 @@ def _load(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: str, on
         else SlotModel(model, slots=entry.slots, slot_length=_slot_length(entry))
     )
     _warm_up(slot_model)
-    return SlotRunner(slot_model, tokenizer, end_ids=end_ids, precision=precision)
+    return SlotRunner(
+        slot_model,
+        tokenizer,
+        end_ids=end_ids,
+        precision=precision,
+        max_positions=_max_positions(entry, slot_model),
+    )
 
 
 def _read_model(folder: Path, *, precision: Precision, device: str) -> PreTrainedModel:
@@ -117,6 +125,18 @@ def _model_on_processor(entry: CatalogEntry, model: PreTrainedModel, *, cache_di
     if entry.precision != "int8":
         pack_linears(model)
     return SlotModel(model, slots=entry.slots, slot_length=slot_length)
+
+
+def _max_positions(entry: CatalogEntry, model: Model) -> int | None:
+    """What the memory that the entry states leaves for keys and values; None where all of the cache may fill."""
+    # Elsewhere the whole cache is taken at once.
+    if entry.memory is None or model.device != "cpu":
+        return None
+    left = parse_memory(entry.memory) - ENGINE_BYTES - model.weight_bytes
+    positions = left // model.cache.bytes_per_position
+    if positions < model.slot_length:
+        raise ValueError(f"of its {entry.memory} of memory nothing is left for a generation of full length")
+    return positions
 
 
 def _slot_length(entry: CatalogEntry) -> int:

@@ -74,22 +74,24 @@ class Sampler:
         if not self._has_noise:
             token_ids = logits.argmax(-1)
         else:
-            token_ids = self._sample(logits / self._temperature, positions[:, None])
+            token_ids = self._sample(logits, positions[:, None])
             if self._has_greedy:
                 token_ids = torch.where(self._is_greedy[:, 0], logits.argmax(-1), token_ids)
         if self._penalties:
             self._penalties.count(token_ids)
         return token_ids
 
-    def _sample(self, scaled: Tensor, positions: Tensor) -> Tensor:
+    def _sample(self, logits: Tensor, positions: Tensor) -> Tensor:
+        # Temperature changes no order: without need the whole vocabulary is not scaled.
+        best, token_ids = logits.topk(min(self._width, logits.shape[-1]), dim=-1)
         # Sums of exponentials keep their digits near 1 only.
-        scaled = scaled - scaled.amax(-1, keepdim=True)
-        best, token_ids = scaled.topk(min(self._width, scaled.shape[-1]), dim=-1)
+        top = best[:, :1]
+        best = (best - top) / self._temperature
         last = best.gather(-1, (self._top_k - 1).clamp(0, best.shape[-1] - 1))
         kept = best.masked_fill((best < last) & (self._top_k > 0), -math.inf)
         total = kept.logsumexp(-1, keepdim=True)
         if self._is_open:
-            total = torch.where(self._top_k > 0, total, self._whole_mass(scaled))
+            total = torch.where(self._top_k > 0, total, self._whole_mass((logits - top) / self._temperature))
         probabilities = (kept - total).exp()
         kept = kept.masked_fill(best < _top_p_threshold(best, probabilities, self._top_p), -math.inf)
         kept = kept.masked_fill(best < self._least, -math.inf)
@@ -103,7 +105,8 @@ class Sampler:
             is_beyond &= best[:, -1:] >= self._least
             rows = (is_beyond & (self._top_k == 0))[:, 0].nonzero()[:, 0]
             if len(rows):
-                chosen[rows] = self._sample_beyond(rows, scaled[rows], token_ids[rows], positions[rows])
+                scaled = (logits[rows] - top[rows]) / self._temperature[rows]
+                chosen[rows] = self._sample_beyond(rows, scaled, token_ids[rows], positions[rows])
         return chosen
 
     def _whole_mass(self, scaled: Tensor) -> Tensor:
