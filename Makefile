@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 help:
 	@echo "make run    set up everything and start Jeton (PORT, HOST and others: docs/settings.md)"
 	@echo "make test   set up everything, then lint, types, boundaries and tests"
-	@echo "make bench  measure Jeton beside its peers (about 45 minutes; bench-quick: some minutes)"
+	@echo "make bench  measure Jeton beside its peers (about an hour; bench-quick: some minutes)"
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/python -m webapp serve

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from benchmarks.environments import FOLDER, LLAMA_CPP, PLOT, PROJECT_FOLDER, TRA
 from benchmarks.long_prompt import measure_long_prompt
 from benchmarks.plan import MATRIX, MAX_TOKENS, QUICK_MATRIX, Configuration
 from benchmarks.prompts import PromptMaker
-from benchmarks.quality import measure_equal_texts, measure_quality, own_variants
+from benchmarks.quality import CROWD, measure_equal_texts, measure_quality, own_variants
 from benchmarks.results import Bandwidth, Results
 from benchmarks.weights import StarterWeights, find_weights
 
@@ -36,6 +37,8 @@ _PARAMETERS = 134_515_008
 
 def main(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
     options = _options(arguments)
+    # So that contenders are stopped then too; many are asleep, and would sleep on.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for environment in (TRANSFORMERS, LLAMA_CPP, PLOT):
         environment.ensure()
     weights = find_weights()
@@ -71,7 +74,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--parts", type=listed(PARTS), help=f"of {','.join(PARTS)}; all unless it says otherwise")
     parser.add_argument("--streams", type=lambda text: [int(part) for part in text.split(",")], help="such as 1,4")
     parser.add_argument("--tokens", type=int, default=MAX_TOKENS, help="new tokens of each stream, 128")
-    parser.add_argument("--texts", type=int, default=64, help="texts for each variant of equal-texts, 64")
+    parser.add_argument(
+        "--texts",
+        type=int,
+        default=64,
+        help="texts of equal-texts for the default variant, 64; a quarter for each other",
+    )
     parser.add_argument("--quick", action="store_true", help="one round of 1, 4 and 16 short sampled streams")
     parser.add_argument("--output", type=Path, default=FOLDER / "results", help="the folder of the report")
     options = parser.parse_args(arguments)
@@ -84,7 +92,7 @@ def _empty(arguments: Sequence[str]) -> Results:
     return Results(
         date=datetime.date.today().isoformat(),
         commit=machine.commit(),
-        command=" ".join(["python -m benchmarks", *arguments]),
+        command=" ".join(["python -m benchmarks", *_without_output(arguments)]),
         machine=machine.describe(),
         versions={
             "Jeton": machine.own_versions(),
@@ -92,6 +100,13 @@ def _empty(arguments: Sequence[str]) -> Results:
             "llama.cpp": machine.versions(LLAMA_CPP),
         },
     )
+
+
+def _without_output(arguments: Sequence[str]) -> list[str]:
+    """A report names nobody's folders."""
+    hidden = [at for at, argument in enumerate(arguments) if argument.startswith("--output")]
+    valued = [at + 1 for at in hidden if arguments[at] == "--output"]
+    return [argument for at, argument in enumerate(arguments) if at not in {*hidden, *valued}]
 
 
 def _weight_bytes(weights: StarterWeights) -> dict[str, float]:
@@ -191,12 +206,14 @@ def _measure_long_prompt(
 
 
 def _measure_equal_texts(found: Results, prompt_maker: PromptMaker, *, texts: int) -> None:
-    for variant in own_variants():
+    for index, variant in enumerate(own_variants()):
+        # The others are several times slower, and nobody's default.
+        count = texts if index == 0 else max(CROWD, texts // 4)
         engine = jeton_engine(variant)
         try:
             engine.start()
-            found.equal_texts.append(measure_equal_texts(variant, engine, prompt_maker, texts=texts))
-            _say(f"{variant}: {found.equal_texts[-1].equal} of {texts} texts equal alone and beside others")
+            found.equal_texts.append(measure_equal_texts(variant, engine, prompt_maker, texts=count))
+            _say(f"{variant}: {found.equal_texts[-1].equal} of {count} texts equal alone and beside others")
         except ContenderFailed as error:
             found.notes.append(f"{variant}, equal texts: {error}")
             _say(found.notes[-1])

@@ -32,11 +32,11 @@ MATRIX = (
     Configuration(1, "short", is_sampled=True),
     Configuration(4, "short", is_sampled=True),
     Configuration(16, "short", is_sampled=True),
-    Configuration(32, "short", is_sampled=True, most_rounds=2),
+    Configuration(32, "short", is_sampled=True, most_rounds=1),
     Configuration(1, "long", is_sampled=True),
     Configuration(16, "long", is_sampled=True, most_rounds=2),
     Configuration(1, "short", is_sampled=False),
-    Configuration(16, "short", is_sampled=False, most_rounds=2),
+    Configuration(16, "short", is_sampled=False, most_rounds=1),
 )
 QUICK_MATRIX = MATRIX[:3]
 

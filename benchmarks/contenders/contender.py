@@ -41,8 +41,14 @@ class Contender(ABC):
         # Of the weights; some contenders say it themselves once they have started.
         self.precision = precision
         self.group = ProcessGroup()
-        self.log = Path(tempfile.mkdtemp(prefix="jeton-bench-")) / "output.log"
+        self._temporary = tempfile.TemporaryDirectory(prefix="jeton-bench-", ignore_cleanup_errors=True)
+        self.log = self.folder / "output.log"
         self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Its own, gone when it is."""
+        return Path(self._temporary.name)
 
     @property
     @abstractmethod

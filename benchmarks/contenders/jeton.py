@@ -2,7 +2,6 @@
 
 import json
 import sys
-import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ class JetonServer(HttpContender):
     def __init__(self, *, prompt_maker: PromptMaker, model: str = STARTER) -> None:
         super().__init__("jeton", title="**Jeton**, server", precision="", prompt_maker=prompt_maker)
         self._model = model
-        self._data_dir = Path(tempfile.mkdtemp(prefix="jeton-bench-data-"))
 
     @property
     def command(self) -> list[str]:
@@ -36,7 +34,7 @@ class JetonServer(HttpContender):
         return {
             "PORT": str(self.port),
             "HOST": "127.0.0.1",
-            "JETON_DATA_DIR": str(self._data_dir),
+            "JETON_DATA_DIR": str(self.folder / "data"),
             "JETON_API_TOKEN": _TOKEN,
             "JETON_DEVICE": "cpu",
         }

@@ -40,14 +40,14 @@ class TransformersServe(HttpContender):
 
     ready_path = "/health"
 
-    def __init__(self, folder: Path, *, threads: int, is_sampled: bool, prompt_maker: PromptMaker) -> None:
+    def __init__(self, weights: Path, *, threads: int, is_sampled: bool, prompt_maker: PromptMaker) -> None:
         super().__init__(
             "transformers-serve" if is_sampled else "transformers-serve-greedy",
             title="`transformers serve`, continuous batching",
             precision="bf16",
             prompt_maker=prompt_maker,
         )
-        self._folder = folder
+        self._weights = weights
         self._threads = threads
         self._is_sampled = is_sampled
 
@@ -56,7 +56,7 @@ class TransformersServe(HttpContender):
         return [
             str(TRANSFORMERS.python.parent / "transformers"),
             "serve",
-            str(self._folder),
+            str(self._weights),
             "--continuous-batching",
             "--dtype=bfloat16",
             "--device=cpu",
@@ -78,7 +78,7 @@ class TransformersServe(HttpContender):
         if configuration.is_sampled:
             generation |= {"do_sample": True, **self.sampling}
         body = {
-            "model": str(self._folder),
+            "model": str(self._weights),
             "messages": [{"role": "user", "content": prompt.text}],
             "stream": True,
             "max_tokens": max_tokens,

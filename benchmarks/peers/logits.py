@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from benchmarks.peers.lines import Lines
 from webapp.catalog import read_catalog
 from webapp.engine.loader import load_runner
-from webapp.engine.slot_model import Row
+from webapp.engine.model import Row
 from webapp.engine.slot_runner import SlotRunner
 from webapp.settings import read_settings
 

@@ -8,8 +8,9 @@ import torch
 from tests.engine.driving import Answer, Drive, answer_of, request
 from tests.engine.tiny import tiny_runner
 from webapp.engine.decoding import is_out_of_memory
+from webapp.engine.model import Row
 from webapp.engine.sampling import Sampler
-from webapp.engine.slot_model import Row, SlotModel
+from webapp.engine.slot_model import SlotModel
 from webapp.wire.generation import Failed, Finished, GenerationRequest
 
 _PROMPTS = [f"the good prompt of number {at}" for at in range(8)]

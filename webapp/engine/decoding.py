@@ -11,10 +11,9 @@ import torch
 
 from webapp.engine.errors import EngineError, OutOfMemory
 from webapp.engine.logprobs import Logprobs, row_logprobs
-from webapp.engine.model import Model
+from webapp.engine.model import Model, Row
 from webapp.engine.sampling import Sampler
 from webapp.engine.sequence import Sequence
-from webapp.engine.slot_model import Row
 from webapp.engine.slots import Slot, SlotTable
 
 _log = logging.getLogger(__name__)

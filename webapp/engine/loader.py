@@ -1,27 +1,20 @@
 """A catalogue entry to a runner: weights, precision, device."""
 
+import hashlib
+import json
 import logging
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
-from transformers.utils.logging import disable_progress_bar
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from webapp.catalog import ENGINE_BYTES, CatalogEntry, Precision
 from webapp.engine.cpu import has_fast_bf16, physical_cores
-from webapp.engine.int4_linear import quantise_linears
-from webapp.engine.model import Model
-from webapp.engine.native.library import NativeUnavailable, load_library
+from webapp.engine.model import Model, Row
+from webapp.engine.native.library import NativeLibrary, NativeUnavailable, load_library
 from webapp.engine.native.model import NativeModel
-from webapp.engine.packed_linear import pack_linears
+from webapp.engine.native.packing import Bits, PackedModel, pack_model, read_packed, write_packed
 from webapp.engine.runner import LoadProgress, Runner
-from webapp.engine.slot_model import Row, SlotModel
 from webapp.engine.slot_runner import SlotRunner
 from webapp.engine.weights import ModelLoadFailed, prepare_weights
 from webapp.memory import parse_memory
@@ -30,7 +23,10 @@ _log = logging.getLogger(__name__)
 
 # Fractions of a load, by the clock of the first one, when the weights are converted.
 _WEIGHTS_READY, _MODEL_READY = 0.85, 0.95
-_PRECISION_NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+# Tokenizers that are all in their tokenizer.json. To find that out AutoTokenizer imports for nearly two seconds.
+_PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+# Raise it when what is packed changes.
+_PACKED_FORMAT = 1
 
 
 def load_runner(entry: CatalogEntry, *, cache_dir: Path, device: str, on_progress: LoadProgress) -> Runner:
@@ -41,7 +37,6 @@ def load_runner(entry: CatalogEntry, *, cache_dir: Path, device: str, on_progres
     Sets the number of torch's threads for the whole process.
     """
     torch.set_num_threads(physical_cores())
-    disable_progress_bar()
     folder = prepare_weights(entry, cache_dir=cache_dir, on_progress=lambda done: on_progress(done * _WEIGHTS_READY))
     try:
         runner = _load(entry, folder, cache_dir=cache_dir, device=_resolve(device), on_progress=on_progress)
@@ -59,72 +54,85 @@ def _resolve(device: str) -> str:
 
 
 def _load(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: str, on_progress: LoadProgress) -> Runner:
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = _load_tokenizer(folder)
+    model, precision = _load_model(entry, folder, cache_dir=cache_dir, device=device)
+    on_progress(_MODEL_READY)
+    _warm_up(model)
+    return SlotRunner(
+        model,
+        tokenizer,
+        end_ids=_end_ids(folder, tokenizer),
+        precision=precision,
+        max_positions=_max_positions(entry, model),
+    )
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    is_plain = _read_json(folder / "tokenizer_config.json").get("tokenizer_class") in _PLAIN_TOKENIZERS
+    kind = PreTrainedTokenizerFast if is_plain else AutoTokenizer
+    tokenizer = kind.from_pretrained(folder, local_files_only=True)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise TypeError("its tokenizer has no tokenizer.json")
-    model = _read_model(folder, precision=entry.precision, device=device)
-    end_ids = _end_ids(model, tokenizer)
-    precision = _precision_name(entry.precision, model)
-    on_progress(_MODEL_READY)
-    slot_model = (
-        _model_on_processor(entry, model, cache_dir=cache_dir)
-        if device == "cpu"
-        else SlotModel(model, slots=entry.slots, slot_length=_slot_length(entry))
-    )
-    _warm_up(slot_model)
-    return SlotRunner(
-        slot_model,
-        tokenizer,
-        end_ids=end_ids,
-        precision=precision,
-        max_positions=_max_positions(entry, slot_model),
-    )
+    return tokenizer
 
 
-def _read_model(folder: Path, *, precision: Precision, device: str) -> PreTrainedModel:
-    # Its warning about casts would be logged in every layer of every step.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    # On the CPU 4-bit blocks are made here, of what the file has; elsewhere bitsandbytes makes them.
-    is_as_stored = precision == "int4" and device == "cpu"
-    return AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype="auto" if is_as_stored else _dtype(precision, device),
-        device_map=device,
-        quantization_config=None if is_as_stored else _quantization(precision),
-        local_files_only=True,
-    ).eval()
-
-
-def _quantization(precision: Precision) -> BitsAndBytesConfig | None:
-    if precision == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    if precision == "int4":
-        return BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=_dtype(precision, "cuda")
-        )
-    return None
-
-
-def _model_on_processor(entry: CatalogEntry, model: PreTrainedModel, *, cache_dir: Path) -> NativeModel | SlotModel:
-    """The fastest way this machine has of running these weights on its processor."""
-    slot_length = _slot_length(entry)
-    bits = 4 if entry.precision == "int4" else 16
-    if entry.precision == "int4" or (model.dtype == torch.bfloat16 and entry.precision == "full"):
+def _load_model(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: str) -> tuple[Model, str]:
+    """The fastest way this machine has of running the model, and what its precision is called."""
+    slot_length = entry.context_window + entry.sequence_length
+    bits = _native_bits(entry.precision, device)
+    if bits:
         try:
             library = load_library(cache_dir, threads=physical_cores())
-            native = NativeModel(model, library, bits=bits, slots=entry.slots, slot_length=slot_length)
+            packed = _packed_model(folder, library, bits=bits, cache_dir=cache_dir)
         except NativeUnavailable as reason:
             _log.warning("%s runs without the native decoder, many times slower: %s", entry.name, reason)
         else:
             # What is left to torch is short: a second team of threads would only wait for the first one's cores.
             torch.set_num_threads(1)
-            return native
-    if entry.precision == "int4":
-        model = model.bfloat16()
-        quantise_linears(model, except_for=model.get_output_embeddings())
-    if entry.precision != "int8":
-        pack_linears(model)
-    return SlotModel(model, slots=entry.slots, slot_length=slot_length)
+            model = NativeModel(packed, library, slots=entry.slots, slot_length=slot_length)
+            return model, "int4" if bits == 4 else "bf16"
+    # It takes two seconds to import, which a start of the native decoder does not need.
+    from webapp.engine.torch_model import load_torch_model
+
+    return load_torch_model(
+        folder, precision=entry.precision, device=device, slots=entry.slots, slot_length=slot_length
+    )
+
+
+def _native_bits(precision: Precision, device: str) -> Bits | None:
+    """The bits of a weight in the native decoder; None where this precision or device is not its."""
+    if device != "cpu":
+        return None
+    if precision == "full" and has_fast_bf16():
+        return 16
+    return 4 if precision == "int4" else None
+
+
+def _packed_model(folder: Path, library: NativeLibrary, *, bits: Bits, cache_dir: Path) -> PackedModel:
+    """The packed weights, from the cache where they are there. Raises NativeUnavailable."""
+    path = cache_dir / "native" / f"{_identity(folder)}-{bits}.safetensors"
+    # Those of 16 bits would only double what is on the disk already.
+    packed = read_packed(path) if bits == 4 else None
+    if packed:
+        return packed
+    from webapp.engine.torch_model import read_model
+
+    packed = pack_model(read_model(folder), library, bits=bits)
+    if bits == 4:
+        try:
+            write_packed(packed, path)
+        except OSError as error:
+            _log.warning("the packed weights cannot be kept in %s: %s", path, error.strerror)
+    return packed
+
+
+def _identity(folder: Path) -> str:
+    """Changes with the folder, its weights, and what we make of them."""
+    digest = hashlib.sha256(f"{_PACKED_FORMAT} {folder.resolve()}".encode())
+    for path in sorted((folder / "config.json", *folder.glob("*.safetensors"))):
+        status = path.stat()
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
 
 
 def _max_positions(entry: CatalogEntry, model: Model) -> int | None:
@@ -139,29 +147,22 @@ def _max_positions(entry: CatalogEntry, model: Model) -> int | None:
     return positions
 
 
-def _slot_length(entry: CatalogEntry) -> int:
-    return entry.context_window + entry.sequence_length
+def _end_ids(folder: Path, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
+    """The tokens that end a text, as transformers finds them: the model's own, else its configuration's."""
+    configured = _read_json(folder / "generation_config.json") or _read_json(folder / "config.json")
+    ends = configured.get("eos_token_id")
+    return frozenset(
+        token_id
+        for token_id in (*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id)
+        if isinstance(token_id, int)
+    )
 
 
-def _precision_name(precision: Precision, model: PreTrainedModel) -> str:
-    return precision if precision in ("int4", "int8") else _PRECISION_NAMES[model.dtype]
+def _read_json(path: Path) -> dict[str, object]:
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
-def _dtype(precision: Precision, device: str) -> torch.dtype:
-    if precision == "fp32":
-        return torch.float32
-    if device == "cpu":
-        return torch.bfloat16 if has_fast_bf16() else torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-
-
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
-    configured = model.generation_config.eos_token_id if model.generation_config else None
-    ends = configured if isinstance(configured, list) else [configured]
-    return frozenset(token_id for token_id in (*ends, tokenizer.eos_token_id) if isinstance(token_id, int))
-
-
-def _warm_up(model: SlotModel | NativeModel) -> None:
+def _warm_up(model: Model) -> None:
     """One prefill and one decode step: what the model cannot do, it cannot do now."""
     model.prefill(0, [0, 0], start=0)
     model.decode([Row(0, 0, 2)])

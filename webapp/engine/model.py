@@ -1,11 +1,20 @@
 """What the slot engine asks of a model: token ids in, logits out, over a cache of its own making."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
-from webapp.engine.slot_model import Row
 from webapp.engine.slots import Cache
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a decode step: a slot, the newest token id of the sequence in it, and its position."""
+
+    slot: int
+    token_id: int
+    position: int
 
 
 class Model(Protocol):

@@ -3,13 +3,12 @@
 Knows tensors and slots, nothing of sequences, sampling or text.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from webapp.engine.attention import ATTENTION, DecodeView, PrefillView, SlotCache, register_attention
+from webapp.engine.model import Row
 from webapp.engine.packed_linear import PackedLinear
 
 # Few shapes, so that each can be compiled: a batch and a context are rounded up to the next of these.
@@ -20,15 +19,6 @@ _CONTEXTS = (256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 163
 _CHUNK_ON_CUDA = 512
 _CHUNK_ON_CPU = 256
 _CHUNK_BESIDE_STREAMS_ON_CPU = 128
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a decode step: a slot, the newest token id of the sequence in it, and its position."""
-
-    slot: int
-    token_id: int
-    position: int
 
 
 class SlotModel:

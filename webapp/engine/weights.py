@@ -6,16 +6,12 @@ A GGUF file is converted once, into a folder of its own in the cache; reading it
 
 import fcntl
 import hashlib
-import io
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from pathlib import Path
-
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 
 from webapp.catalog import CatalogEntry
 from webapp.engine.runner import LoadProgress
@@ -24,8 +20,6 @@ from webapp.engine.runner import LoadProgress
 _FORMAT = 1
 # Read from both ends of a file to tell it from another: its metadata and its last weights.
 _SAMPLE_BYTES = 1 << 20
-# Fractions of a conversion, by the clock.
-_TOKENIZER_DONE, _MODEL_DONE = 0.3, 0.9
 
 
 class ModelLoadFailed(Exception):
@@ -57,36 +51,21 @@ def prepare_weights(entry: CatalogEntry, *, cache_dir: Path, on_progress: LoadPr
 
 def _convert(source: Path, target: Path, *, entry: CatalogEntry, on_progress: LoadProgress) -> None:
     """Write to a temporary folder, and rename it when it is whole. Folders of older conversions go."""
+    # It takes two seconds to import, which a start with converted weights does not need.
+    from webapp.engine.gguf import convert_gguf
+
     _remove_all_in(target.parent)
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=target.parent))
     # mkdtemp's 0700 would keep other users of a shared cache out.
     unfinished.chmod(0o755)
     on_progress(0.0)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, local_files_only=True)
-        tokenizer.save_pretrained(unfinished)
-        on_progress(_TOKENIZER_DONE)
-        model = _read_gguf(source)
-        on_progress(_MODEL_DONE)
-        model.save_pretrained(unfinished)
+        convert_gguf(source, unfinished, on_progress=on_progress)
         unfinished.rename(target)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelLoadFailed(f"The file {source.name} of {entry.name} cannot be converted: {error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _read_gguf(source: Path) -> PreTrainedModel:
-    # Its progress bar is not one that transformers lets us turn off.
-    with redirect_stderr(io.StringIO()):
-        return AutoModelForCausalLM.from_pretrained(
-            source.parent,
-            gguf_file=source.name,
-            quantization_config=GgufConfig(dequantize=True),
-            # float32 holds exactly what the blocks of the file stand for; bf16 would round it once more.
-            dtype=torch.float32,
-            local_files_only=True,
-        )
 
 
 def _remove_all_in(folder: Path) -> None:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
+from webapp.engine.model import Row
 from webapp.engine.native import library as native_library
 from webapp.engine.native.library import NativeLibrary, NativeUnavailable, load_library
 from webapp.engine.native.model import NativeModel
-from webapp.engine.slot_model import Row
+from webapp.engine.native.packing import Bits, pack_model
 
 _VOCABULARY = 200
 _TOKEN_IDS = [(7 * at + at * at) % _VOCABULARY for at in range(70)]
@@ -78,8 +79,8 @@ def _as_quantised(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _native(model: PreTrainedModel, library: NativeLibrary, *, bits: int = 4) -> NativeModel:
-    return NativeModel(model, library, bits=bits, slots=20, slot_length=200)
+def _native(model: PreTrainedModel, library: NativeLibrary, *, bits: Bits = 4) -> NativeModel:
+    return NativeModel(pack_model(model, library, bits=bits), library, slots=20, slot_length=200)
 
 
 def _logits(model: NativeModel, *, slot: int = 0, chunk: int = 16, token_ids: list[int] = _TOKEN_IDS) -> Tensor:
