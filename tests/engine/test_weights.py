@@ -11,6 +11,7 @@ from gguf import GGUFReader, dequantize
 from transformers import AutoModelForCausalLM
 
 from webapp.catalog import CatalogEntry, Weights
+from webapp.engine import gguf as gguf_module
 from webapp.engine import weights as weights_module
 from webapp.engine.loader import load_runner
 from webapp.engine.packed_linear import PackedLinear, pack_linears
@@ -115,7 +116,7 @@ def test_a_conversion_that_fails_leaves_nothing_and_says_why(
     def fail(*_: object, **__: object) -> None:
         raise ValueError("not a GGUF file")
 
-    monkeypatch.setattr(weights_module.AutoTokenizer, "from_pretrained", fail)
+    monkeypatch.setattr(gguf_module.AutoTokenizer, "from_pretrained", fail)
 
     with pytest.raises(ModelLoadFailed, match="cannot be converted: not a GGUF file"):
         prepare_weights(starter, cache_dir=tmp_path, on_progress=_no_progress)

@@ -27,6 +27,8 @@ class Model(Protocol):
     # The most prompt tokens of one step, alone and while others wait for their next token.
     prefill_chunk: int
     prefill_chunk_beside_streams: int
+    # What a prompt token costs more for each position before it, in tokens at the start.
+    cost_of_context: float
 
     @property
     def cache(self) -> Cache: ...

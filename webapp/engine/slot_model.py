@@ -47,6 +47,8 @@ class SlotModel:
         is_cpu = self.device == "cpu"
         self.prefill_chunk = _CHUNK_ON_CPU if is_cpu else _CHUNK_ON_CUDA
         self.prefill_chunk_beside_streams = _CHUNK_BESIDE_STREAMS_ON_CPU if is_cpu else _CHUNK_ON_CUDA
+        # Small beside the rest, in the contexts of the models that run here.
+        self.cost_of_context = 0.0
         self._model = model
         model.set_attn_implementation(ATTENTION)
 

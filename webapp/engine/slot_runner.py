@@ -24,6 +24,9 @@ from webapp.wire.messages import Dispatch, LeaseEvent
 
 _log = logging.getLogger(__name__)
 
+# So that the longest prompt comes to its end: prompt tokens of a step, however much each of them costs.
+_FEWEST_AT_ONCE = 8
+
 
 class SlotRunner:
     """A Runner over one transformers model.
@@ -103,16 +106,19 @@ class SlotRunner:
 
     def _prefill(self) -> list[LeaseEvent]:
         events: list[LeaseEvent] = []
-        budget = self._chunk()
+        # In tokens at the start of a prompt; those further on cost more.
+        budget = float(self._chunk())
         self._scheduler.begin_turn()
-        while budget > 0 and (reading := self._scheduler.next_reading(budget)):
+        while budget >= 1 and (reading := self._scheduler.next_reading(int(budget))):
             sequence = reading.slot.sequence
             assert sequence
+            cost = 1 + self._model.cost_of_context * len(reading.slot.cached_ids)
+            count = min(reading.count, max(_FEWEST_AT_ONCE, int(budget / cost)))
             try:
-                self._read(reading.slot, sequence, reading.count)
+                self._read(reading.slot, sequence, count)
             except Exception as error:
                 events.append(self._fail(sequence, error))
-            budget -= reading.count
+            budget -= count * cost
         return events
 
     def _chunk(self) -> int:

@@ -24,6 +24,8 @@ class NativeModel:
     # two of their tokens.
     prefill_chunk = 256
     prefill_chunk_beside_streams = 48
+    # Measured with 48 tokens: 25 ms at the start, 70 ms after 1,900 others.
+    cost_of_context = 1 / 1000
 
     def __init__(self, packed: PackedModel, library: NativeLibrary, *, slots: int, slot_length: int) -> None:
         shape = packed.shape
