@@ -5,7 +5,7 @@ import datetime
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import machine, report, results, rounds
@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
         found.bandwidth = _bandwidth(threads)
     if {"speed", "long-prompt"} & set(options.parts):
         _measure_contenders(options, found, weights, prompt_maker, threads=threads)
+        # The longest part: what comes after it must not lose it.
+        _write(found, options.output, suffix=_suffix(options))
     if "quality" in options.parts:
         found.quality = measure_quality(weights, prompt_maker, threads=threads, say=_say)
     if "equal-texts" in options.parts:
@@ -59,16 +61,16 @@ def main(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    def listed(choices: Sequence[str]) -> "type[list[str]]":
+    def listed(choices: Sequence[str]) -> Callable[[str], list[str]]:
         def parse(text: str) -> list[str]:
             unknown = set(text.split(",")) - set(choices)
             if unknown:
                 raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: not one of {', '.join(choices)}")
             return text.split(",")
 
-        return parse  # type: ignore[return-value]
+        return parse
 
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     parser.add_argument("--rounds", type=int, help="3 unless it says otherwise; 1 with --quick")
     parser.add_argument("--only", type=listed(NAMES), default=list(NAMES), help=f"of {','.join(NAMES)}")
     parser.add_argument("--parts", type=listed(PARTS), help=f"of {','.join(PARTS)}; all unless it says otherwise")

@@ -37,6 +37,8 @@ def _round(
     """The 99th percentile undisturbed, that while the long prompt is read, and the long prompt's own stream."""
     prompts = prompt_maker.make(f"quiet/{round_number}", STREAMS, length="short")
     quiet = contender.run(prompts, _RUNNING, max_tokens=tokens)
+    if not all(stream.times for stream in quiet):
+        raise ContenderFailed(f"{contender.name}: a stream brought no text")
     seconds = min(stream.times[-1] for stream in quiet) - quiet[0].started_at
     prompts = [
         *prompt_maker.make(f"beside/{round_number}", STREAMS, length="short"),
@@ -46,10 +48,19 @@ def _round(
     *beside, long = contender.run(prompts, _RUNNING, max_tokens=tokens, delays=delays)
     if not long.times:
         raise ContenderFailed(f"{contender.name}: the long prompt brought no text")
-    return _p99(quiet), _p99(beside, after=long.started_at, before=long.times[0]), long
+    if min(stream.times[-1] for stream in beside) < long.times[0]:
+        raise ContenderFailed(f"{contender.name}: a stream ended before the long prompt had been read")
+    return _p99_of_all_running(quiet), _p99(beside, after=long.started_at, before=long.times[0]), long
 
 
-def _p99(streams: list[StreamResult], *, after: float = 0.0, before: float = float("inf")) -> float:
+def _p99_of_all_running(streams: list[StreamResult]) -> float:
+    """While all of them run: at the start prompts are read, at the end some are through."""
+    return _p99(
+        streams, after=max(stream.times[0] for stream in streams), before=min(stream.times[-1] for stream in streams)
+    )
+
+
+def _p99(streams: list[StreamResult], *, after: float, before: float) -> float:
     """Of the gaps that overlap the time from `after` to `before`."""
     gaps = [
         end - begin

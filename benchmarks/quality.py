@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,18 +147,31 @@ def perplexity(logits: Logits, token_ids: Sequence[int]) -> float:
 def measure_equal_texts(
     variant: str, engine: LineContender, prompt_maker: PromptMaker, *, texts: int
 ) -> EqualTextsResult:
-    """Run `texts` sampled prompts alone, then in crowds of 16. Raises ContenderFailed."""
-    prompts = prompt_maker.make("equal-texts", texts, length="short")
-    configuration = Configuration(CROWD, "short", is_sampled=True)
-    alone = [engine.run([prompt], configuration, max_tokens=MAX_TOKENS)[0].text for prompt in prompts]
-    together: list[str] = []
-    for start in range(0, texts, CROWD):
-        crowd = prompts[start : start + CROWD]
-        together += [stream.text for stream in engine.run(crowd, configuration, max_tokens=MAX_TOKENS)]
+    """Run sampled prompts alone, in crowds of 16, and in crowds from their middle on. Raises ContenderFailed."""
+    prompts = [
+        {"text": prompt.text, "seed": prompt.seed} for prompt in prompt_maker.make("equal-texts", texts, length="short")
+    ]
+    alone = [token_ids for prompt in prompts for token_ids in _answers(engine, [prompt])]
+    together = _in_crowds(engine, prompts)
+    halves = [token_ids[: len(token_ids) // 2] for token_ids in alone]
+    again = _in_crowds(engine, [prompt | {"token_ids": half} for prompt, half in zip(prompts, halves, strict=True)])
     return EqualTextsResult(
         variant=variant,
         precision=engine.precision,
         texts=texts,
         equal=sum(one == other for one, other in zip(alone, together, strict=True)),
+        equal_again=sum(one == other for one, other in zip(alone, again, strict=True)),
         beside=CROWD - 1,
     )
+
+
+def _in_crowds(engine: LineContender, prompts: list[dict[str, Any]]) -> list[list[int]]:
+    crowds = [prompts[start : start + CROWD] for start in range(0, len(prompts), CROWD)]
+    return [token_ids for crowd in crowds for token_ids in _answers(engine, crowd)]
+
+
+def _answers(engine: LineContender, prompts: list[dict[str, Any]]) -> list[list[int]]:
+    """The token ids of all prompts, run at once."""
+    sampling = engine.sampling_for(Configuration(len(prompts), "short", is_sampled=True))
+    reply = engine.ask({"prompts": prompts, "max_tokens": MAX_TOKENS, "sampling": sampling, "wants_token_ids": True})
+    return reply["token_ids"]

@@ -203,12 +203,14 @@ def _equal_texts(results: Results) -> str:
             f"{_short(found.variant)} ({found.precision})",
             f"{found.equal} of {found.texts}",
             f"{found.equal / found.texts:.0%}",
+            "–" if found.equal_again is None else f"{found.equal_again / found.texts:.0%}",
         ]
         for found in results.equal_texts
     ]
     return (
         f"## The same text alone and beside {results.equal_texts[0].beside} others\n\nSampled, 128 tokens, the same "
-        f"prompts and seeds.\n\n{table(['', 'equal', 'share'], rows)}"
+        f"prompts and seeds; *again*: going on from the middle on another engine, beside as many.\n\n"
+        f"{table(['', 'equal', 'share', 'again'], rows)}"
     )
 
 

@@ -56,12 +56,14 @@ class QualityResult(msgspec.Struct, kw_only=True):
 
 
 class EqualTextsResult(msgspec.Struct, kw_only=True):
-    """How many of some sampled texts were the same alone and beside others."""
+    """How many of some sampled texts were the same alone and beside others; `equal_again`: beside others and
+    dispatched again from their middle on, as after the loss of an engine."""
 
     variant: str
     precision: str
     texts: int
     equal: int
+    equal_again: int | None = None
     beside: int
 
 

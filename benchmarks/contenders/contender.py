@@ -79,7 +79,9 @@ class Contender(ABC):
 
     @property
     def output(self) -> str:
-        return self.log.read_text("utf-8", "replace")[-2000:] if self.log.exists() else ""
+        # Into reports, which name nobody's folders.
+        text = self.log.read_text("utf-8", "replace")[-2000:] if self.log.exists() else ""
+        return text.replace(str(PROJECT_FOLDER), ".").replace(str(Path.home()), "~")
 
     def start(self) -> float:
         """Start it; how many seconds until it is ready to answer."""
@@ -126,7 +128,8 @@ class Contender(ABC):
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
-                pipe.close()
+                with contextlib.suppress(OSError):
+                    pipe.close()
         self._process = None
 
     @property
@@ -171,8 +174,11 @@ class LineContender(Contender):
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         assert self._process
         assert self._process.stdin
-        self._process.stdin.write(json.dumps(message) + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise ContenderFailed(f"{self.name}: it has ended:\n{self.output}") from error
         return self._read()
 
     def _read(self) -> dict[str, Any]:
@@ -215,7 +221,7 @@ class HttpContender(Contender):
         try:
             streams = read_all(self.port, requests, delays=delays, timeout=RUN_SECONDS)
             return [self._result(stream, max_tokens=max_tokens) for stream in streams]
-        except (StreamFailed, OSError) as error:
+        except (StreamFailed, OSError, ValueError) as error:
             raise ContenderFailed(f"{self.name}: {error}\n{self.output}") from error
 
     def _result(self, stream: RawStream, *, max_tokens: int) -> StreamResult:

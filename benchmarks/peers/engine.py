@@ -44,16 +44,23 @@ class Driver:
         self._entry = entry
         self._runner = runner
         self._lease = 0
+        self._token_ids: dict[int, list[int]] = {}
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
         started_at = time.perf_counter()
         waiting = [self._dispatch(message, prompt) for prompt in message["prompts"]]
         streams = {dispatch.lease: _stream(started_at) for dispatch in waiting}
+        self._token_ids = {dispatch.lease: list(dispatch.token_ids) for dispatch in waiting}
         while waiting or self._runner.leases:
             while waiting and len(self._runner.leases) < self._runner.capacity:
                 self._take(streams, self._runner.start(waiting.pop(0)).event, lease=None)
             for event in self._runner.step():
                 self._take(streams, event.event, lease=event.lease)
+        if message.get("wants_token_ids"):
+            return {
+                "texts": [stream["text"] for stream in streams.values()],
+                "token_ids": list(self._token_ids.values()),
+            }
         return {"streams": list(streams.values())}
 
     def _dispatch(self, message: dict[str, Any], prompt: dict[str, Any]) -> Dispatch:
@@ -69,14 +76,16 @@ class Driver:
             top_p=sampling["top_p"],
             top_k=sampling["top_k"],
         )
-        return Dispatch(generation_id=str(self._lease), lease=self._lease, request=request)
+        # What an engine that was lost had made of it.
+        token_ids = tuple(prompt.get("token_ids", ()))
+        return Dispatch(generation_id=str(self._lease), lease=self._lease, request=request, token_ids=token_ids)
 
-    @staticmethod
-    def _take(streams: dict[int, dict[str, Any]], event: object, *, lease: int | None) -> None:
+    def _take(self, streams: dict[int, dict[str, Any]], event: object, *, lease: int | None) -> None:
         match event:
             case Delta() if lease is not None:
                 streams[lease]["times"].append(time.perf_counter())
                 streams[lease]["text"] += event.text
+                self._token_ids[lease] += event.token_ids
             case Finished() if lease is not None:
                 streams[lease]["prompt_tokens"] = event.usage.prompt_tokens
                 streams[lease]["completion_tokens"] = event.usage.completion_tokens

@@ -121,7 +121,7 @@ class Reference:
     """The plain model without a cache: one forward over prompt and completion says what greedy decoding picks."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._model = model
+        self.model = model
         self._tokenizer = tokenizer
         assert isinstance(tokenizer.eos_token_id, int)
         self._end_id = tokenizer.eos_token_id
@@ -140,7 +140,7 @@ class Reference:
     @torch.inference_mode()
     def _picks(self, prompt_ids: list[int], token_ids: list[int], asked: GenerationRequest) -> list[int]:
         inputs = torch.tensor([prompt_ids + token_ids[:-1]])
-        logits = self._model(inputs, use_cache=False, logits_to_keep=len(token_ids)).logits[0].float()
+        logits = self.model(inputs, use_cache=False, logits_to_keep=len(token_ids)).logits[0].float()
         rows = [_penalised(row, prompt_ids, token_ids[:at], asked=asked) for at, row in enumerate(logits)]
         return [int(row.argmax()) for row in rows]
 

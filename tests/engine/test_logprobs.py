@@ -54,7 +54,7 @@ def test_log_probabilities_are_those_of_the_plain_model_before_all_sampling(
     drive.finish()
 
     prompt_ids, token_ids = prompt_token_ids(tokenizer, asked), list(answer.token_ids)
-    logits = reference._model(torch.tensor([prompt_ids + token_ids[:-1]]), use_cache=False).logits[0]
+    logits = reference.model(torch.tensor([prompt_ids + token_ids[:-1]]), use_cache=False).logits[0]
     expected = logits[len(prompt_ids) - 1 :].float().log_softmax(-1)
 
     assert [one.token_id for one in answer.logprobs] == token_ids

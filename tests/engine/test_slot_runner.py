@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.engine.driving import Answer, Drive, Reference, answer_of, dispatch, request, spy_on_prefill
+from tests.engine.tiny import tiny_runner
 from webapp.engine.slot_model import SlotModel
 from webapp.engine.slot_runner import SlotRunner
 from webapp.wire.generation import Failed, Finished, GenerationRequest, Message, Usage
@@ -353,3 +354,23 @@ def test_a_dispatch_keeps_its_generation_id(runner: SlotRunner):
     events = [event for _ in range(2) for event in runner.step()]
 
     assert {(event.generation_id, event.lease) for event in (started, *events)} == {(sent.generation_id, sent.lease)}
+
+
+def test_a_long_prompt_beside_a_stream_is_read_in_ever_smaller_chunks_each_worth_a_pass(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    prefilled = spy_on_prefill(monkeypatch)
+    drive = Drive(runner := tiny_runner(slot_length=1024))
+    runner._model.prefill_chunk_beside_streams = 48
+    runner._model.cost_of_context = 1 / 100
+    drive.start(request("stream", raw=True, max_tokens=200))
+    drive.step(2)
+    prefilled.clear()
+
+    drive.start(request("long " * 160, raw=True, max_tokens=1))
+    drive.step(100)
+
+    assert sum(prefilled) == 5 * 160 - 1
+    assert prefilled[0] == 48
+    assert prefilled == sorted(prefilled, reverse=True)
+    assert min(prefilled[:-1]) >= 8

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import os
 import shutil
+import signal
 import subprocess
 import threading
 
@@ -151,3 +153,20 @@ def test_state_shows_what_runs_where(real_server: Server):
     assert engine["device"] == "cpu" or engine["device"].startswith("cuda")
     assert engine["precision"] == "int4"
     assert engine["memory_bytes"] > 100_000_000
+
+
+def test_an_engine_killed_in_the_middle_changes_no_word(real_server: Server):
+    body = {"prompt": "Tell me a long story about a river.", "seed": 11, "temperature": 0.8, "max_tokens": 600}
+    with real_server.streaming(STARTER, **body) as stream:
+        undisturbed = "".join(event.json["response"] for event in stream if event.data != "[DONE]")
+
+    with real_server.streaming(STARTER, **body) as stream:
+        events = iter(stream)
+        taken = [next(events) for _ in range(20)]
+        engine = real_server.engine(STARTER)
+        os.kill(engine["pid"], signal.SIGKILL)
+        taken += events
+
+    assert engine["state"] == "busy"
+    assert taken[-1].data == "[DONE]"
+    assert "".join(event.json["response"] for event in taken[:-1]) == undisturbed

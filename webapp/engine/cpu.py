@@ -16,9 +16,15 @@ def physical_cores() -> int:
     return max(1, min(len(cores), _quota()))
 
 
+def instructions() -> str:
+    """The names of what the processor can do, as Linux lists them (flags on x86, Features on ARM)."""
+    lines = _read(_CPU_INFO).splitlines()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
 def has_fast_bf16() -> bool:
     """Whether the processor multiplies bf16 itself; where it does not, fp32 is faster."""
-    flags = _read(_CPU_INFO)
+    flags = instructions()
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 

@@ -41,8 +41,11 @@ def load_runner(entry: CatalogEntry, *, cache_dir: Path, device: str, on_progres
     try:
         runner = _load(entry, folder, cache_dir=cache_dir, device=_resolve(device), on_progress=on_progress)
     except Exception as error:
-        # Whatever a library raises here, the model cannot be served, and the reason is all there is to say.
-        raise ModelLoadFailed(f"{entry.name} cannot be loaded from {folder}: {error}") from error
+        # Whatever a library raises here, the model cannot be served, and the reason is all there is to say. Clients
+        # hear it too: where the weights lie is for the log.
+        _log.error("%s cannot be loaded from %s", entry.name, folder)
+        reason = str(error).replace(str(folder), "its folder")
+        raise ModelLoadFailed(f"{entry.name} cannot be loaded: {reason}") from error
     on_progress(1.0)
     return runner
 
@@ -84,12 +87,12 @@ def _load_model(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: s
         try:
             library = load_library(cache_dir, threads=physical_cores())
             packed = _packed_model(folder, library, bits=bits, cache_dir=cache_dir)
+            model = NativeModel(packed, library, slots=entry.slots, slot_length=slot_length)
         except NativeUnavailable as reason:
-            _log.warning("%s runs without the native decoder, many times slower: %s", entry.name, reason)
+            _log.warning("%s runs without the native decoder, several times slower: %s", entry.name, reason)
         else:
             # What is left to torch is short: a second team of threads would only wait for the first one's cores.
             torch.set_num_threads(1)
-            model = NativeModel(packed, library, slots=entry.slots, slot_length=slot_length)
             return model, "int4" if bits == 4 else "bf16"
     # It takes two seconds to import, which a start of the native decoder does not need.
     from webapp.engine.torch_model import load_torch_model
@@ -122,14 +125,14 @@ def _packed_model(folder: Path, library: NativeLibrary, *, bits: Bits, cache_dir
         try:
             write_packed(packed, path)
         except OSError as error:
-            _log.warning("the packed weights cannot be kept in %s: %s", path, error.strerror)
+            _log.warning("the packed weights cannot be kept in %s: %s", path, error)
     return packed
 
 
 def _identity(folder: Path) -> str:
     """Changes with the folder, its weights, and what we make of them."""
     digest = hashlib.sha256(f"{_PACKED_FORMAT} {folder.resolve()}".encode())
-    for path in sorted((folder / "config.json", *folder.glob("*.safetensors"))):
+    for path in sorted((folder / "config.json", *folder.glob("*.safetensors"), *folder.glob("*.bin"))):
         status = path.stat()
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()[:16]

@@ -23,7 +23,7 @@ class Runner(Protocol):
 
     @property
     def precision(self) -> str:
-        """What the weights really are: bf16, fp16, fp32, int8, …"""
+        """What the weights really are: int4, int8, bf16, fp16 or fp32"""
         ...
 
     @property

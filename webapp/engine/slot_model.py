@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from webapp.engine.attention import ATTENTION, DecodeView, PrefillView, SlotCache, register_attention
+from webapp.engine.int4_linear import Int4Linear
 from webapp.engine.model import Row
 from webapp.engine.packed_linear import PackedLinear
 
@@ -42,7 +43,7 @@ class SlotModel:
             device=self.device,
         )
         self.weight_bytes = model.get_memory_footprint() + sum(
-            module.nbytes for module in model.modules() if isinstance(module, PackedLinear)
+            module.nbytes for module in model.modules() if isinstance(module, PackedLinear | Int4Linear)
         )
         is_cpu = self.device == "cpu"
         self.prefill_chunk = _CHUNK_ON_CPU if is_cpu else _CHUNK_ON_CUDA

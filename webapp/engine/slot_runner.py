@@ -1,6 +1,6 @@
 """The slot engine: continuous batching of one model's sequences, each in its own slot of a static cache.
 
-A step reads at most one chunk of waiting prompts, then decodes one token for every ready sequence. Prefill
+A step reads at most one chunk, of one or more waiting prompts, then decodes one token for every ready sequence. Prefill
 covers all but the newest token; that one always goes through the decode step, so only there is sampled.
 """
 
@@ -24,12 +24,12 @@ from webapp.wire.messages import Dispatch, LeaseEvent
 
 _log = logging.getLogger(__name__)
 
-# So that the longest prompt comes to its end: prompt tokens of a step, however much each of them costs.
+# Prompt tokens that a step reads at least, however much each of them costs; for fewer the weights are not read again.
 _FEWEST_AT_ONCE = 8
 
 
 class SlotRunner:
-    """A Runner over one transformers model.
+    """A Runner over one model.
 
     `max_positions` bounds the positions of the cache that take memory at once; without it, all slots may be full.
     """
@@ -109,7 +109,7 @@ class SlotRunner:
         # In tokens at the start of a prompt; those further on cost more.
         budget = float(self._chunk())
         self._scheduler.begin_turn()
-        while budget >= 1 and (reading := self._scheduler.next_reading(int(budget))):
+        while budget >= _FEWEST_AT_ONCE and (reading := self._scheduler.next_reading(int(budget))):
             sequence = reading.slot.sequence
             assert sequence
             cost = 1 + self._model.cost_of_context * len(reading.slot.cached_ids)

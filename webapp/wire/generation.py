@@ -118,8 +118,8 @@ class Delta(Struct, frozen=True, array_like=True, tag="d"):
 
     `position` is the number of completion tokens before these. Text that may be half a character or
     the start of a stop sequence is held back, and may belong to token ids of an earlier delta.
-    `logprobs` has one for each of `token_ids` where they were asked for, else none. Token ids of a stop sequence
-    and of the end of the turn are among them, though the text is without.
+    `logprobs` has one for each of `token_ids` where they were asked for, else none. What ends a text
+    (the end of the turn, a stop sequence) is among them where the last delta has other text, else it is not sent.
     """
 
     position: int

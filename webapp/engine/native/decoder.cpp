@@ -17,6 +17,7 @@
 #include <functional>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -71,6 +72,22 @@ inline Floats load_halves(const Half* from) {
 #endif
 }
 
+// a * b + c, rounded once where the processor can. Said outright: left to the compiler, it would depend on the loop.
+inline Floats fused(Floats a, Floats b, Floats c) {
+#if defined(__AVX512F__)
+    return (Floats)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    for (int i = 0; i < 2; ++i) {
+        __m256 part = _mm256_fmadd_ps(load<__m256>((const char*)&a + 32 * i), load<__m256>((const char*)&b + 32 * i),
+                                      load<__m256>((const char*)&c + 32 * i));
+        std::memcpy((char*)&c + 32 * i, &part, sizeof part);
+    }
+    return c;
+#else
+    return a * b + c;
+#endif
+}
+
 inline void store_halves(Half* to, Floats vector) {
 #if defined(__AVX512F__)
     __m256i halves = _mm512_cvtps_ph((__m512)vector, _MM_FROUND_TO_NEAREST_INT);
@@ -106,22 +123,37 @@ inline float from_half(Half bits) {
 #endif
 }
 
-// sums[i] += weights[4 i] * four[0] + ... + weights[4 i + 3] * four[3]; weights are unsigned, the four signed bytes.
-inline Ints add_products(Ints sums, Bytes weights, int32_t four) {
+#if defined(__AVX2__)
+// Four products of bytes for each of 8 sums. `weights` are unsigned, of so many bits.
+template <int BITS> inline __m256i add_products_of_half(__m256i sums, __m256i weights, __m256i inputs) {
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+    return _mm256_dpbusd_epi32(sums, weights, inputs);
+#elif defined(__AVXVNNI__)
+    return _mm256_dpbusd_avx_epi32(sums, weights, inputs);
+#else
+    const __m256i ones = _mm256_set1_epi16(1);
+    // Two products of 4 bits and 7 fit into 16 bits, of 8 and 7 they do not: there the high bit goes apart.
+    if (BITS == 4) return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(weights, inputs), ones));
+    const __m256i low_bits = _mm256_set1_epi8(0x7F);
+    __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(weights, low_bits), inputs);
+    __m256i high = _mm256_and_si256(_mm256_srli_epi16(weights, 7), _mm256_set1_epi8(1));
+    sums = _mm256_add_epi32(sums, _mm256_madd_epi16(low, ones));
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(high, inputs), _mm256_set1_epi16(128)));
+#endif
+}
+#endif
+
+// sums[i] += weights[4 i] * four[0] + ... + weights[4 i + 3] * four[3]; weights are unsigned bytes of BITS bits, the
+// four are signed bytes.
+template <int BITS> inline Ints add_products(Ints sums, Bytes weights, int32_t four) {
 #if defined(__AVX512VNNI__)
     return (Ints)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)weights, _mm512_set1_epi32(four));
 #elif defined(__AVX2__)
-    // Widened to 16 bits first: pairs of 8-bit products would saturate.
-    __m256i inputs = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));
-    for (int i = 0; i < 4; ++i) {
-        __m256i wide = _mm256_cvtepu8_epi16(load<__m128i>((const char*)&weights + 16 * i));
-        __m256i pairs = _mm256_madd_epi16(wide, inputs);
-        __m128i low = _mm256_castsi256_si128(pairs), high = _mm256_extracti128_si256(pairs, 1);
-        __m128i quads = _mm_hadd_epi32(low, high);
-        __m128i part = _mm_add_epi32(load<__m128i>((const char*)&sums + 16 * i), quads);
-        std::memcpy((char*)&sums + 16 * i, &part, 16);
-    }
-    return sums;
+    __m256i sum[2], weight[2], inputs = _mm256_set1_epi32(four);
+    std::memcpy(sum, &sums, sizeof sum);
+    std::memcpy(weight, &weights, sizeof weight);
+    for (int i = 0; i < 2; ++i) sum[i] = add_products_of_half<BITS>(sum[i], weight[i], inputs);
+    return load<Ints>(sum);
 #else
     int8_t inputs[4];
     std::memcpy(inputs, &four, 4);
@@ -137,8 +169,8 @@ inline Floats add_pair_products(Floats sums, Ints weights, int32_t pair) {
     return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)weights, (__m512bh)_mm512_set1_epi32(pair));
 #else
     Ints inputs = pair - Ints{}, high = inputs & (int32_t)0xFFFF0000;
-    sums += (Floats)(weights << 16) * (Floats)(inputs << 16);
-    return sums + (Floats)(weights & (int32_t)0xFFFF0000) * (Floats)high;
+    sums = fused((Floats)(weights << 16), (Floats)(inputs << 16), sums);
+    return fused((Floats)(weights & (int32_t)0xFFFF0000), (Floats)high, sums);
 #endif
 }
 
@@ -158,12 +190,22 @@ inline float sum(Floats vector) {
     return total;
 }
 
-inline Floats largest(Floats a, Floats b) { return a > b ? a : b; }
+template <typename Vector> inline Vector largest(Vector a, Vector b) { return a > b ? a : b; }
 
 inline float largest(Floats vector) {
     float most = vector[0];
     for (int i = 1; i < LANES; ++i) most = std::max(most, vector[i]);
     return most;
+}
+
+// Of positive floats, by their bits, so that one that is not a number is the largest.
+inline float largest_magnitude(Floats vector) {
+    Ints bits = (Ints)vector;
+    int32_t most = bits[0];
+    for (int i = 1; i < LANES; ++i) most = std::max(most, bits[i]);
+    float value;
+    std::memcpy(&value, &most, sizeof value);
+    return value;
 }
 
 // Rounds to bfloat16, ties to even, into the low halves. Nothing here is NaN but where the model is broken.
@@ -227,9 +269,13 @@ public:
         int stage_ = 0;
     };
 
-    // Raises std::system_error where the system gives no more threads.
-    explicit Team(int threads) : threads_(threads) {
-        for (int i = 1; i < threads; ++i) std::thread([this, i] { follow(i); }).detach();
+    // Has fewer threads where the system gives no more.
+    explicit Team(int threads) {
+        for (; threads_ < threads; ++threads_) try {
+                std::thread([this, number = threads_] { follow(number); }).detach();
+            } catch (const std::system_error&) {
+                break;
+            }
     }
 
     int threads() const { return threads_; }
@@ -246,7 +292,7 @@ public:
         Member member(*this, 0);
         work(member);
         std::unique_lock<std::mutex> lock(mutex_);
-        // Who has not come by now need not; who has is still at the last stage.
+        // Who has not come by now need not; who is still on the way through stages that are over is waited for.
         work_ = nullptr;
         left_.wait(lock, [&] { return inside_ == 0; });
     }
@@ -271,7 +317,7 @@ private:
         }
     }
 
-    const int threads_;
+    int threads_ = 1;
     std::mutex mutex_;
     std::condition_variable called_, left_;
     std::vector<Stage> stages_;
@@ -321,7 +367,10 @@ private:
     }
 
     void set_quantised(Floats a, Floats b, int8_t* to, size_t at) {
-        float most = largest(largest(largest(a, -a), largest(b, -b)));
+        // Compared as integers: what is not a number is the largest then, and makes the product not a number.
+        const int32_t magnitude = 0x7FFFFFFF;
+        Floats most_of_both = (Floats)largest((Ints)a & magnitude, (Ints)b & magnitude);
+        float most = largest_magnitude(most_of_both);
         float inverse = most > 0 ? 127.0f / most : 0.0f;
         Ints low = nearest(a * inverse), high = nearest(b * inverse);
         SignedBytes quants[2] = {__builtin_convertvector(low, SignedBytes), __builtin_convertvector(high, SignedBytes)};
@@ -371,9 +420,9 @@ template <int BITS, int R> void multiply(const uint8_t* tile, const Activations&
             for (int r = 0; r < R; ++r) {
                 Ints dot = {};
                 for (int j = 0; j < BLOCK / 4; ++j)
-                    dot = add_products(dot, groups[j], load<int32_t>(values + r * row_bytes + 4 * j));
-                totals[r] += __builtin_convertvector(dot, Floats) * scales[r * blocks + block] * d;
-                totals[r] += m * sums[r * blocks + block];
+                    dot = add_products<BITS>(dot, groups[j], load<int32_t>(values + r * row_bytes + 4 * j));
+                Floats product = __builtin_convertvector(dot, Floats) * scales[r * blocks + block];
+                totals[r] = fused(product, d, fused(m, spread(sums[r * blocks + block]), totals[r]));
             }
         }
     }
@@ -418,7 +467,7 @@ template <int N> void score(const Half* keys, int groups, int head_dim, const fl
         Floats totals[N] = {};
         for (int i = 0; i < head_dim; ++i, keys += LANES) {
             Floats key = load_halves(keys);
-            for (int n = 0; n < N; ++n) totals[n] += key * queries[n][i];
+            for (int n = 0; n < N; ++n) totals[n] = fused(key, spread(queries[n][i]), totals[n]);
         }
         for (int n = 0; n < N; ++n) store(scores[n] + LANES * group, totals[n] * scale);
     }
@@ -432,8 +481,9 @@ template <int N> void mix(const Half* values, int positions, int head_dim, const
         for (int position = 0; position < positions; ++position, value += head_dim) {
             Floats a = load_halves(value), b = load_halves(value + LANES);
             for (int n = 0; n < N; ++n) {
-                low[n] += a * weights[n][position];
-                high[n] += b * weights[n][position];
+                Floats weight = spread(weights[n][position]);
+                low[n] = fused(a, weight, low[n]);
+                high[n] = fused(b, weight, high[n]);
             }
         }
         for (int n = 0; n < N; ++n) {
@@ -726,7 +776,7 @@ void pack_block(const float* from, size_t stride, int outputs, int bits, uint8_t
 
 extern "C" {
 
-// A team of threads that lives as long as the process, or null where the system gives none.
+// A team of threads that lives as long as the process, or null where there is no memory for it.
 void* jeton_start_team(int32_t threads) try {
     return new Team(threads);
 } catch (const std::exception&) {
@@ -738,8 +788,8 @@ int64_t jeton_packed_bytes(int32_t outputs, int32_t inputs, int32_t bits) {
     return (outputs + LANES - 1) / LANES * (int64_t)(inputs / BLOCK) * block_bytes(bits);
 }
 
-// Quantise a matrix of (outputs, inputs) floats, one row for each output.
-void jeton_pack(Team* team, const float* weights, int32_t outputs, int32_t inputs, int32_t bits, uint8_t* to) {
+// Quantise a matrix of (outputs, inputs) floats, one row for each output. Returns 0, or 1 where there is no memory.
+int32_t jeton_pack(Team* team, const float* weights, int32_t outputs, int32_t inputs, int32_t bits, uint8_t* to) try {
     int tiles = (outputs + LANES - 1) / LANES, blocks = inputs / BLOCK;
     team->run(1, [&](Team::Member& member) {
         member.share(tiles, 1, [&](int tile) {
@@ -749,6 +799,9 @@ void jeton_pack(Team* team, const float* weights, int32_t outputs, int32_t input
                            to + (tile * (size_t)blocks + block) * block_bytes(bits));
         });
     });
+    return 0;
+} catch (const std::exception&) {
+    return 1;
 }
 
 // Take `count` rows through the model. `hidden` (count, hidden) holds embeddings and is overwritten; `logits`
@@ -758,7 +811,7 @@ int32_t jeton_forward(Team* team, const Model* model, float* hidden, const Row* 
     std::vector<Pass::Scratch> scratches(team->threads(), Pass::Scratch(pass));
     team->run(pass.stages(), [&](Team::Member& member) { pass.run(member, scratches[member.number], logits); });
     return 0;
-} catch (const std::bad_alloc&) {
+} catch (const std::exception&) {
     return 1;
 }
 }

@@ -5,7 +5,9 @@ Knows C++ and its compiler, nothing of models.
 
 import ctypes
 import hashlib
+import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sysconfig
@@ -13,9 +15,14 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+from webapp.engine.cpu import instructions
+
+_log = logging.getLogger(__name__)
+
 _SOURCE = Path(__file__).with_name("decoder.cpp")
-_COMPILERS = ("c++", "g++", "clang++")
-_FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-pthread", "-Wno-psabi")
+_COMPILERS = (["c++"], ["g++"], ["clang++"])
+# Without contraction every sum is made as decoder.cpp says, in every loop.
+_FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-shared", "-fPIC", "-pthread", "-Wno-psabi")
 # Clang on ARM knows no -march=native.
 _NATIVE = "-mcpu=native" if "aarch64" in sysconfig.get_platform() else "-march=native"
 _COMPILE_SECONDS = 300.0
@@ -84,17 +91,22 @@ class NativeLibrary:
         library.jeton_packed_bytes.argtypes = (number, number, number)
         library.jeton_packed_bytes.restype = ctypes.c_int64
         library.jeton_pack.argtypes = (pointer, pointer, number, number, number, pointer)
-        library.jeton_pack.restype = None
+        library.jeton_pack.restype = number
         library.jeton_forward.argtypes = (pointer, ctypes.POINTER(ModelStruct), pointer, pointer, number, pointer)
         library.jeton_forward.restype = number
         team = library.jeton_start_team(threads)
         if not team:
-            raise NativeUnavailable("the system gives it no threads")
+            raise NativeUnavailable("there is no memory for it")
         self.packed_bytes = library.jeton_packed_bytes
-        self.pack = partial(library.jeton_pack, team)
+        self._pack = partial(library.jeton_pack, team)
         self._forward = partial(library.jeton_forward, team)
 
-    def forward(self, model: ModelStruct, hidden: int, rows: int, count: int, logits: int | None) -> None:
+    def pack(self, weights: int, to: int, *, outputs: int, inputs: int, bits: int) -> None:
+        """Quantise a matrix of (outputs, inputs) floats into `packed_bytes` bytes. Raises MemoryError."""
+        if self._pack(weights, outputs, inputs, bits, to):
+            raise MemoryError
+
+    def forward(self, model: ModelStruct, *, hidden: int, rows: int, count: int, logits: int | None) -> None:
         """Take rows, int32 pairs of slot and position, through the model. Raises MemoryError."""
         if self._forward(ctypes.byref(model), hidden, rows, count, logits):
             raise MemoryError
@@ -105,39 +117,45 @@ def load_library(cache_dir: Path, *, threads: int) -> NativeLibrary:
 
     Compiling takes about three seconds. Any number of processes may do it at once: the last one's file stays.
     """
-    compiler = _compiler()
-    target = cache_dir / "native" / f"decoder-{_identity(compiler)}.so"
-    if not target.exists():
-        _compile(compiler, target)
+    target = cache_dir / "native" / f"decoder-{_identity()}.so"
     try:
         return NativeLibrary(target, threads=threads)
-    except OSError as error:
-        raise NativeUnavailable(f"its library cannot be loaded: {error}") from error
+    except (OSError, AttributeError):
+        # It is not there, or damaged.
+        return _compiled(target, threads=threads)
 
 
-def _compiler() -> str:
-    wanted = os.environ.get("CXX")
-    found = next((path for name in ((wanted,) if wanted else _COMPILERS) if (path := shutil.which(name))), None)
+def _compiled(target: Path, *, threads: int) -> NativeLibrary:
+    with tempfile.TemporaryDirectory(prefix="jeton-native-") as folder:
+        unfinished = Path(folder) / target.name
+        _run(*_compiler(), *_FLAGS, _NATIVE, str(_SOURCE), "-o", str(unfinished))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Whole or not at all: the two folders may be on different file systems.
+            beside = target.with_suffix(f".{os.getpid()}")
+            shutil.copyfile(unfinished, beside)
+            beside.replace(target)
+        except OSError as error:
+            _log.warning("the compiled decoder cannot be kept in %s: %s", target, error.strerror)
+        try:
+            return NativeLibrary(unfinished, threads=threads)
+        except (OSError, AttributeError) as error:
+            raise NativeUnavailable(f"its library cannot be loaded: {error}") from error
+
+
+def _compiler() -> list[str]:
+    wanted = shlex.split(os.environ.get("CXX", ""))
+    found = next((command for command in ([wanted] if wanted else _COMPILERS) if shutil.which(command[0])), None)
     if found is None:
         raise NativeUnavailable("there is no C++ compiler; install g++")
     return found
 
 
-def _identity(compiler: str) -> str:
-    """Changes with the source, the flags, the compiler and what -march=native means here."""
+def _identity() -> str:
+    """Changes with the source, the flags, and the instructions this processor has, which -march=native stands for."""
     digest = hashlib.sha256(_SOURCE.read_bytes())
-    digest.update(" ".join(_FLAGS).encode())
-    digest.update(_run(compiler, "--version").encode())
-    digest.update(_run(compiler, _NATIVE, "-dM", "-E", "-x", "c++", os.devnull).encode())
+    digest.update(" ".join((*_FLAGS, _NATIVE, sysconfig.get_platform(), instructions())).encode())
     return digest.hexdigest()[:16]
-
-
-def _compile(compiler: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        unfinished = Path(folder) / target.name
-        _run(compiler, *_FLAGS, _NATIVE, str(_SOURCE), "-o", str(unfinished))
-        unfinished.replace(target)
 
 
 def _run(*command: str) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from webapp.engine.model import Row
 from webapp.engine.native.cache import NativeCache
-from webapp.engine.native.library import LayerStruct, MatrixStruct, ModelStruct, NativeLibrary
+from webapp.engine.native.library import LayerStruct, MatrixStruct, ModelStruct, NativeLibrary, NativeUnavailable
 from webapp.engine.native.packing import PackedModel
 
 
@@ -28,9 +28,12 @@ class NativeModel:
     cost_of_context = 1 / 1000
 
     def __init__(self, packed: PackedModel, library: NativeLibrary, *, slots: int, slot_length: int) -> None:
+        """Raises NativeUnavailable where attention looks back at less than a slot holds."""
         shape = packed.shape
         self.slots = slots
         self.slot_length = min(slot_length, shape.max_positions)
+        if shape.window and shape.window < self.slot_length:
+            raise NativeUnavailable(f"it knows no sliding window, and this one has {shape.window} positions")
         self.cache = NativeCache(
             layers=shape.layers,
             slots=slots,
@@ -39,14 +42,11 @@ class NativeModel:
             head_dim=shape.head_dim,
         )
         self._library = library
-        # A file's tensors begin anywhere; vectors are read faster from where a cache line begins.
-        aligned = {name: tensor.clone() for name, tensor in packed.tensors.items() if name != "embeddings"}
         self._embeddings = packed.tensors["embeddings"]
         self._vocabulary = shape.vocabulary
-        self._tensors = aligned | _angles(
-            aligned["inverse_frequencies"], self.cache.slot_length, shape.attention_scaling
-        )
-        self.weight_bytes = sum(tensor.nbytes for tensor in (*self._tensors.values(), self._embeddings))
+        angles = _angles(packed.tensors["inverse_frequencies"], self.cache.slot_length, shape.attention_scaling)
+        self._tensors = packed.tensors | angles
+        self.weight_bytes = sum(tensor.nbytes for tensor in self._tensors.values())
         layers = [self._layer(index, packed) for index in range(shape.layers)]
         self._struct = ModelStruct(
             hidden=shape.hidden,
@@ -62,7 +62,7 @@ class NativeModel:
             sines=self._address("sines"),
             layers=(LayerStruct * shape.layers)(*layers),
             final_norm=self._address("final_norm"),
-            head=self._matrix("head", shape.hidden, shape.vocabulary, shape.head_bits),
+            head=self._matrix("head", inputs=shape.hidden, outputs=shape.vocabulary, bits=shape.head_bits),
         )
 
     def prefill(self, slot: int, token_ids: list[int], *, start: int) -> None:
@@ -85,24 +85,33 @@ class NativeModel:
         hidden = self._embeddings[torch.tensor([row.token_id for row in rows])].float()
         places = torch.tensor([(row.slot, row.position) for row in rows], dtype=torch.int32)
         self._library.forward(
-            self._struct, hidden.data_ptr(), places.data_ptr(), len(rows), None if logits is None else logits.data_ptr()
+            self._struct,
+            hidden=hidden.data_ptr(),
+            rows=places.data_ptr(),
+            count=len(rows),
+            logits=None if logits is None else logits.data_ptr(),
         )
 
     def _layer(self, index: int, packed: PackedModel) -> LayerStruct:
         shape = packed.shape
         queries, keys = shape.heads * shape.head_dim, shape.key_value_heads * shape.head_dim
         return LayerStruct(
-            query_key_value=self._matrix(f"{index}.query_key_value", shape.hidden, queries + 2 * keys, shape.bits),
-            output=self._matrix(f"{index}.output", queries, shape.hidden, shape.bits),
-            gate_up=self._matrix(f"{index}.gate_up", shape.hidden, 2 * shape.intermediate, shape.bits),
-            down=self._matrix(f"{index}.down", shape.intermediate, shape.hidden, shape.bits),
+            query_key_value=self._matrix(
+                f"{index}.query_key_value", inputs=shape.hidden, outputs=queries + 2 * keys, bits=shape.bits
+            ),
+            output=self._matrix(f"{index}.output", inputs=queries, outputs=shape.hidden, bits=shape.bits),
+            gate_up=self._matrix(
+                f"{index}.gate_up", inputs=shape.hidden, outputs=2 * shape.intermediate, bits=shape.bits
+            ),
+            down=self._matrix(f"{index}.down", inputs=shape.intermediate, outputs=shape.hidden, bits=shape.bits),
             attention_norm=self._address(f"{index}.attention_norm"),
             mlp_norm=self._address(f"{index}.mlp_norm"),
             keys=self.cache.keys[index].data_ptr(),
             values=self.cache.values[index].data_ptr(),
         )
 
-    def _matrix(self, name: str, inputs: int, outputs: int, bits: int) -> MatrixStruct:
+    def _matrix(self, name: str, *, inputs: int, outputs: int, bits: int) -> MatrixStruct:
+        assert self._tensors[name].nbytes == self._library.packed_bytes(outputs, inputs, bits)
         bias = self._address(f"{name}.bias") if f"{name}.bias" in self._tensors else None
         return MatrixStruct(self._address(name), bias, inputs, outputs, bits)
 
