@@ -9,6 +9,8 @@ from benchmarks.results import LongPromptResult
 from benchmarks.streams import StreamResult, percentile
 
 STREAMS = 8
+# Stories end when they end; with fewer the long prompt would have an easier time.
+_FEWEST_RUNNING = 6
 _RUNNING = Configuration(STREAMS, "short", is_sampled=True)
 # Long enough that the streams still run when the long prompt has been read.
 _TOKENS = 384
@@ -48,8 +50,9 @@ def _round(
     *beside, long = contender.run(prompts, _RUNNING, max_tokens=tokens, delays=delays)
     if not long.times:
         raise ContenderFailed(f"{contender.name}: the long prompt brought no text")
-    if min(stream.times[-1] for stream in beside) < long.times[0]:
-        raise ContenderFailed(f"{contender.name}: a stream ended before the long prompt had been read")
+    running = sum(stream.times[-1] > long.times[0] for stream in beside if stream.times)
+    if running < _FEWEST_RUNNING:
+        raise ContenderFailed(f"{contender.name}: only {running} streams ran until the long prompt had been read")
     return _p99_of_all_running(quiet), _p99(beside, after=long.started_at, before=long.times[0]), long
 
 

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from webapp.catalog import (
+    ENGINE_BYTES,
     Catalog,
     CatalogError,
     ModelNotFound,
@@ -246,6 +247,66 @@ def test_int8_without_bitsandbytes_is_unavailable_and_says_why(tmp_path: Path, m
     catalog = read(tmp_path, text)
 
     assert "bitsandbytes, which is not installed" in (catalog.obstacle(catalog.entries[0]) or "")
+
+
+def test_what_is_installed_is_found_out_once_and_a_download_under_way_changes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    later = tmp_path / "later"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    big = BIG.replace('"scripted"', '"full"')
+    text = big.replace("/nonexistent", str(folder)) + big.replace("@a/big", "@a/later").replace(
+        "/nonexistent", str(later)
+    )
+    catalog = budgeted(tmp_path, text, 10**9)
+
+    # when: the rest of one comes, and the whole other
+    with (folder / "model.safetensors").open("wb") as file:
+        file.truncate(2 * 10**9)
+    later.mkdir()
+    (later / "config.json").write_text("{}")
+
+    # then: all that was known still holds, until the next start
+    half, none = catalog.entries
+    assert (half.is_installed, half.needed_bytes, catalog.obstacle(half)) == (True, ENGINE_BYTES, None)
+    assert (none.is_installed, "not installed" in (catalog.obstacle(none) or "")) == (False, True)
+    half, none = budgeted(tmp_path, text, 10**9).entries
+    assert (half.needed_bytes > 10**9, none.is_installed) == (True, True)
+
+
+def test_link_that_leads_nowhere_is_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    whole, broken = (tmp_path / "models--owner--name" / "snapshots" / name for name in ("whole", "broken"))
+    for snapshot in (whole, broken):
+        snapshot.mkdir(parents=True)
+        (snapshot / "model.safetensors").symlink_to(tmp_path / "nowhere")
+    (whole / "config.json").write_text("{}")
+    (broken / "config.json").symlink_to(tmp_path / "nowhere")
+    text = GOOD.replace("scripted = true", 'hub = "owner/name"').replace('"scripted"', '"full"')
+
+    (entry,) = read(tmp_path, text).entries
+
+    assert (entry.weights_path(), entry.needed_bytes) == (whole, ENGINE_BYTES)
+
+
+def test_entry_that_cannot_start_is_named_and_keeps_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    int8 = AT_START.replace("scripted = true", f'folder = "{tmp_path}"').replace('"scripted"', '"int8"')
+    large = AT_START.replace("@a/start", "@a/large").replace("2 GB", "9 GB")
+    monkeypatch.setattr("webapp.catalog.find_spec", lambda name: None)
+
+    catalog = budgeted(tmp_path, int8 + large + ON_DEMAND, 3 * 10**9)
+
+    without_library, without_room = catalog.start_obstacles
+    assert "bitsandbytes, which is not installed" in without_library
+    assert without_room.startswith("@a/large needs about 9.0 GB of memory; the budget of all models is 3.0 GB (")
+    assert catalog.obstacle(catalog.find("@a/b")) is None
+
+
+def test_entry_whose_weights_are_missing_is_no_obstacle_to_the_start(tmp_path: Path) -> None:
+    catalog = read(tmp_path, BIG + "is_loaded_at_start = true")
+
+    assert (catalog.start_obstacles, catalog.at_start) == ([], [])
 
 
 def test_missing_weights_are_an_obstacle_and_a_stand_in_that_cannot_run_does_not_answer(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Read by web processes, the pool and engines, so it imports nothing of theirs.
 
 import os
 import tomllib
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
@@ -57,8 +58,11 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     load_seconds: Annotated[float, Meta(ge=0)] = 0.0
 
 
-class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One model variant. `context_window` and `sequence_length` are the most tokens in and out."""
+class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """One model variant. `context_window` and `sequence_length` are the most tokens in and out.
+
+    Whether its weights are installed and what it needs is found out once, so that all who ask hear the same.
+    """
 
     name: str
     title: str
@@ -99,11 +103,11 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         how = f" Install them with: {self.install}" if self.install else ""
         return f"The weights of {self.name} are not installed on this machine.{how}"
 
-    @property
+    @cached_property
     def is_installed(self) -> bool:
         return self.weights.scripted or self.weights_path() is not None
 
-    @property
+    @cached_property
     def needed_bytes(self) -> int:
         """The memory that one engine takes, as the catalogue says or by a rough estimate from its weights."""
         if self.memory:
@@ -116,7 +120,10 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Catalog:
-    """All entries, in the order of the file. `memory_budget` is what all engines may take, in bytes."""
+    """All entries, in the order of the file. `memory_budget` is what all engines may take, in bytes.
+
+    What this machine can run is found out here: weights that are installed later count from the next start on.
+    """
 
     def __init__(
         self, entries: list[CatalogEntry], *, has_stand_ins: bool = True, memory_budget: int | None = None
@@ -125,7 +132,7 @@ class Catalog:
         self.memory_budget = memory_budget
         self._by_name = {entry.name: entry for entry in entries}
         self._has_stand_ins = has_stand_ins
-        self._obstacles: dict[str, str | None] = {}
+        self._obstacles = {entry.name: self._find_obstacle(entry) for entry in entries}
 
     def find(self, name: str) -> CatalogEntry:
         """The entry of this name. Raises ModelNotFound."""
@@ -140,7 +147,7 @@ class Catalog:
         Raises ModelNotInstalled, and ModelUnavailable where its weights are installed and it cannot run.
         """
         if entry.is_installed:
-            if obstacle := self._obstacle_of_installed(entry):
+            if obstacle := self.obstacle(entry):
                 raise ModelUnavailable(obstacle)
             return entry
         stand_in = self._by_name.get(entry.stand_in or "") if self._has_stand_ins else None
@@ -150,7 +157,7 @@ class Catalog:
 
     def obstacle(self, entry: CatalogEntry) -> str | None:
         """Why this machine cannot run `entry`, in a sentence; None where it can."""
-        return self._obstacle_of_installed(entry) if entry.is_installed else entry.missing_weights
+        return self._obstacles[entry.name]
 
     def memory_obstacle(self, entry: CatalogEntry, *, kept_bytes: int) -> str | None:
         """Why the memory budget has no room for `entry` where others keep so much; None where it has."""
@@ -169,18 +176,16 @@ class Catalog:
         """The entries whose engines start with Jeton, and then stay."""
         return [entry for entry in self.entries if entry.is_loaded_at_start and not self.obstacle(entry)]
 
-    def _obstacle_of_installed(self, entry: CatalogEntry) -> str | None:
-        # Found once: it takes many looks at files, and every request asks.
-        if entry.name not in self._obstacles:
-            self._obstacles[entry.name] = self._missing_library(entry) or self.memory_obstacle(
-                entry, kept_bytes=self._kept_bytes(entry)
-            )
-        return self._obstacles[entry.name]
+    @property
+    def start_obstacles(self) -> list[str]:
+        """Why entries that are to start with Jeton, and whose weights are installed, cannot; empty where all can."""
+        installed = [entry for entry in self.entries if entry.is_loaded_at_start and entry.is_installed]
+        return [obstacle for entry in installed if (obstacle := self.obstacle(entry))]
 
-    def _missing_library(self, entry: CatalogEntry) -> str | None:
-        if entry.precision != "int8" or entry.weights.scripted or find_spec("bitsandbytes"):
-            return None
-        return f"{entry.name} runs in int8 by bitsandbytes, which is not installed on this machine."
+    def _find_obstacle(self, entry: CatalogEntry) -> str | None:
+        if not entry.is_installed:
+            return entry.missing_weights
+        return _missing_library(entry) or self.memory_obstacle(entry, kept_bytes=self._kept_bytes(entry))
 
     def _kept_bytes(self, entry: CatalogEntry) -> int:
         """What other entries keep for good: those that start before it where it starts too, else all that start."""
@@ -188,9 +193,11 @@ class Catalog:
         for other in self.entries:
             if other is entry and entry.is_loaded_at_start:
                 break
-            if other is entry or not other.is_loaded_at_start or not other.is_installed:
+            if other is entry or not other.is_loaded_at_start:
                 continue
-            # One that does not fit does not start, and keeps nothing.
+            # One that cannot run or does not fit does not start, and keeps nothing.
+            if not other.is_installed or _missing_library(other):
+                continue
             kept += 0 if self.memory_obstacle(other, kept_bytes=kept) else other.needed_bytes * other.engines
         return kept
 
@@ -236,12 +243,18 @@ def _check(entries: list[CatalogEntry], path: Path) -> None:
             raise CatalogError(f"{entry.name} in {path}: its stand_in has smaller limits")
 
 
+def _missing_library(entry: CatalogEntry) -> str | None:
+    if entry.precision != "int8" or entry.weights.scripted or find_spec("bitsandbytes"):
+        return None
+    return f"{entry.name} runs in int8 by bitsandbytes, which is not installed on this machine."
+
+
 def _hub_snapshot(repository: str) -> Path | None:
     """The newest snapshot in the Hugging Face cache, by its documented layout; nothing is fetched."""
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
     snapshots = cache / f"models--{repository.replace('/', '--')}" / "snapshots"
-    configs = sorted(snapshots.glob("*/config.json"), key=lambda config: config.stat().st_mtime)
+    configs = sorted(_files(snapshots, "*/config.json"), key=lambda config: config.stat().st_mtime)
     return configs[-1].parent if configs else None
 
 
@@ -250,5 +263,10 @@ def _count_weights(path: Path) -> float:
     if path.is_file():
         return path.stat().st_size / _GGUF_BYTES_PER_WEIGHT
     # A repository may hold the same weights in both formats.
-    files = list(path.glob("*.safetensors")) or list(path.glob("*.bin"))
+    files = _files(path, "*.safetensors") or _files(path, "*.bin")
     return sum(file.stat().st_size for file in files) / _FILE_BYTES_PER_WEIGHT
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    # The cache of the hub holds links, and one whose download was broken off leads nowhere.
+    return [path for path in folder.glob(pattern) if path.is_file()]

@@ -98,10 +98,9 @@ class StartUpReport:
         for entry in self._catalog.entries:
             if not entry.is_installed:
                 print(_missing_line(self._catalog, entry))
-            elif obstacle := self._catalog.obstacle(entry):
-                print(obstacle)
             elif not entry.is_loaded_at_start:
-                print(f"{entry.title} loads at its first use.")
+                # Of the others the lines above and below say what has become of them.
+                print(self._catalog.obstacle(entry) or f"{entry.title} loads at its first use.")
         print(self._instructions(), flush=True)
 
     def _instructions(self) -> str:
@@ -110,8 +109,11 @@ class StartUpReport:
         token = "$JETON_API_TOKEN" if self._token is None else _made_token(self._token)
         model = next((entry.name for entry in self._catalog.entries if entry.stand_in), self._catalog.entries[0].name)
         body = '{ "prompt": "where is new york?", "stream": true }'
+        seconds = f"{time.monotonic() - self._started_at:.1f} seconds"
+        obstacles = " ".join(self._catalog.start_obstacles)
+        readiness = f"is not ready: {obstacles}" if obstacles else f"is ready after {seconds}."
         return f"""
-Jeton is ready after {time.monotonic() - self._started_at:.1f} seconds.
+Jeton {readiness}
 
   Open       {address}
   Account    {account}

@@ -137,12 +137,17 @@ def test_missing_weights_fail_with_the_command_that_installs_them(starter: Catal
         load_runner(entry, cache_dir=tmp_path, device="cpu", on_progress=_no_progress)
 
 
-def test_broken_weights_fail_with_a_sentence(starter: CatalogEntry, tmp_path: Path):
+def test_broken_weights_fail_with_a_sentence_that_keeps_the_folder_for_the_log(
+    starter: CatalogEntry, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     entry = msgspec.structs.replace(starter, weights=Weights(folder=str(tmp_path)))
 
-    with pytest.raises(ModelLoadFailed, match="cannot be loaded from"):
+    with pytest.raises(ModelLoadFailed, match="cannot be loaded: ") as failed:
         load_runner(entry, cache_dir=tmp_path, device="cpu", on_progress=_no_progress)
+
+    assert str(tmp_path) not in str(failed.value)
+    assert f"cannot be loaded from {tmp_path}" in caplog.text
 
 
 def test_packed_linears_compute_what_the_plain_ones_do():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pool.driving import MODEL, OTHER_WEB, OWNER, WEB, ids, serving, submit, text
+from tests.pool.driving import COLD, MODEL, OTHER_WEB, OWNER, WEB, Pool, entry, ids, serving, submit, text
 from webapp.wire.generation import Delta, Finished, Queued, Started, Usage
 from webapp.wire.messages import (
     AbortLease,
@@ -60,7 +60,7 @@ def test_model_that_the_catalogue_does_not_have_is_refused() -> None:
 
     answer = pool.submit("g", model="@no/such")
 
-    assert isinstance(answer, Refused) and answer.code == "ModelNotFound"
+    assert isinstance(answer, Refused) and answer.code == "ModelNotFound" and answer.retry_after is None
     assert isinstance(pool.attach("g"), Gone)
 
 
@@ -93,6 +93,23 @@ def test_reject_if_busy_is_refused_where_it_would_have_to_wait() -> None:
 
     assert isinstance(first, Accepted)
     assert isinstance(second, Refused) and second.code == "PoolOverloaded"
+
+
+@pytest.mark.parametrize(("queue_length", "reject_if_busy"), [(0, False), (5, True)])
+def test_first_who_asks_for_a_model_that_is_not_loaded_waits_for_it_whatever_the_line(
+    *, queue_length: int, reject_if_busy: bool
+) -> None:
+    pool = Pool(entry(COLD, is_loaded_at_start=False, slots=1), queue_length=queue_length)
+
+    first = pool.submit("g", model=COLD, reject_if_busy=reject_if_busy)
+    assert pool.start_wanted(is_ready=False) == [COLD]
+    while_it_loads = pool.submit("h", model=COLD, reject_if_busy=reject_if_busy)
+    pool.beat(pool.engine_of(COLD).engine_id)
+    while_it_runs = pool.submit("i", model=COLD, reject_if_busy=reject_if_busy)
+
+    assert isinstance(first, Accepted)
+    assert [refused.code for refused in (while_it_loads, while_it_runs)] == ["PoolOverloaded"] * 2
+    assert "g" in pool.running(pool.engine_of(COLD).engine_id)
 
 
 def test_submitting_twice_runs_once() -> None:

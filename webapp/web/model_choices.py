@@ -23,7 +23,7 @@ class ModelChoice:
     sequence_length: int
     state: ModelState
     load_percent: int | None
-    # Why it cannot run on this machine, where that is not for want of its weights; or how its last engine failed.
+    # Why it cannot run on this machine, where that is not for want of its weights; or that its last engine failed.
     obstacle: str | None
     # The command that installs its weights.
     install: str
@@ -83,4 +83,6 @@ def _state(entry: CatalogEntry, engine: EngineState | None) -> ModelState:
 
 
 def _failure(engine: EngineState | None) -> str | None:
-    return f"Its last engine failed: {engine.error}" if engine and engine.state == "lost" and engine.error else None
+    # The error may name folders of this machine, and everybody sees the page.
+    has_failed = engine is not None and engine.state == "lost" and engine.error is not None
+    return "Its last engine failed: Jeton's log says why." if has_failed else None

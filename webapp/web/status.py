@@ -34,12 +34,12 @@ def blueprint(pool: PoolClient, tokens: ApiTokens, catalog: Catalog) -> Blueprin
 
     @routes.get("/readyz")
     def readyz() -> Response:
-        """200 once every engine that is loaded has lately made a real token; 503 with the reasons until then.
+        """200 once every engine that starts with Jeton has lately made a real token; 503 with the reasons until then.
 
-        Those that start at the start have to be there; a model that loads at its first use does not.
+        Nothing depends on models that load at their first use.
         """
         try:
-            problems = _problems_after_probe(pool, needed)
+            problems = catalog.start_obstacles + _problems_after_probe(pool, needed)
         except PoolUnavailable as error:
             problems = [error.message]
         return _json({"status": "not ready", "reasons": problems}, 503) if problems else _json({"status": "ready"})
@@ -61,7 +61,7 @@ def _problems_after_probe(pool: PoolClient, needed: set[str]) -> list[str]:
     deadline = time.monotonic() + PROBE_SECONDS
     state = pool.state(has_to_probe=True)
     while (problems := _problems(state, needed)) and time.monotonic() < deadline:
-        if not any(engine.state in ("idle", "busy") for engine in state.engines):
+        if not any(engine.model in needed and engine.state in ("idle", "busy") for engine in state.engines):
             break
         gevent.sleep(0.05)
         state = pool.state(has_to_probe=True)
@@ -69,7 +69,7 @@ def _problems_after_probe(pool: PoolClient, needed: set[str]) -> list[str]:
 
 
 def _problems(state: PoolState, needed: set[str]) -> list[str]:
-    relevant = [engine for engine in state.engines if engine.model in needed or engine.state in ("idle", "busy")]
+    relevant = [engine for engine in state.engines if engine.model in needed]
     missing = needed - {engine.model for engine in relevant}
     return [f"{model}: no engine" for model in sorted(missing)] + [
         f"{engine.model}: {_problem(engine)}" for engine in relevant if not _has_fresh_token(engine)
