@@ -40,7 +40,9 @@ def test_model_loads_at_its_first_use_shows_how_far_and_unloads_when_idle(own_se
 
     # then: the reader sees it load, and the page too
     seen = percents(taken)
-    assert seen == sorted(set(seen)) and max(seen) > 0
+    # The first may come twice: from the pool, and from the engine that has just said hello.
+    assert seen == sorted(seen)
+    assert len(set(seen)) >= 2
     assert 'optgroup label="Loading"' in options
     assert (text_of(taken), taken[-1].data) == ("New York", "[DONE]")
     assert server.engine_state(SLOW) == "idle"
@@ -98,7 +100,8 @@ def test_model_that_cannot_fit_is_refused_with_the_reason_wherever_it_is_asked_f
     assert reason in answer.json()["errors"][0]["message"]
     assert (fragment.status_code, reason in fragment.text) == (503, True)
     assert reason in reader.client.get("/").text
-    assert reason in server.output
+    # The start-up lines come when the start has settled.
+    wait_until(lambda: reason in server.output)
     assert server.engine_state(HUGE) is None
 
 
