@@ -101,7 +101,7 @@ def test_model_that_cannot_fit_is_refused_with_the_reason_wherever_it_is_asked_f
     assert (fragment.status_code, reason in fragment.text) == (503, True)
     assert reason in reader.client.get("/").text
     # The start-up lines come when the start has settled.
-    wait_until(lambda: reason in server.output)
+    wait_until(lambda: reason in server.output, 10)
     assert server.engine_state(HUGE) is None
 
 
