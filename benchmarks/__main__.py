@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
         # The longest part: what comes after it must not lose it.
         _write(found, options.output, suffix=_suffix(options))
     if "quality" in options.parts:
-        found.quality = measure_quality(weights, prompt_maker, threads=threads, say=_say)
+        found.quality = measure_quality(weights, prompt_maker, threads=threads, say=rounds.say)
     if "equal-texts" in options.parts:
         _measure_equal_texts(found, prompt_maker, texts=options.texts)
     _write(found, options.output, suffix=_suffix(options))
@@ -139,7 +139,7 @@ def _bandwidth(threads: int) -> Bandwidth:
         ways = reader.ask({})["ways"]
     finally:
         reader.stop()
-    _say(f"memory: {max(ways.values()) / 1e9:.1f} GB/s")
+    rounds.say(f"memory: {max(ways.values()) / 1e9:.1f} GB/s")
     return Bandwidth(bytes_per_second=max(ways.values()), ways=ways)
 
 
@@ -199,10 +199,9 @@ def _measure_long_prompt(
         times = rounds_wanted if contender.name == "jeton" else 1
         found.long_prompt.append(measure_long_prompt(contender, prompt_maker, rounds=times))
         last = found.long_prompt[-1]
-        _say(f"{contender.name}: gaps beside a long prompt {last.beside_p99 / last.quiet_p99:.2f} times as long")
+        rounds.say(f"{contender.name}: gaps beside a long prompt {last.beside_p99 / last.quiet_p99:.2f} times as long")
     except ContenderFailed as error:
-        found.notes.append(f"{contender.name}, beside a long prompt: {error}")
-        _say(found.notes[-1])
+        rounds.note(found, f"{contender.name}, beside a long prompt: {error}")
     finally:
         contender.pause()
 
@@ -215,10 +214,9 @@ def _measure_equal_texts(found: Results, prompt_maker: PromptMaker, *, texts: in
         try:
             engine.start()
             found.equal_texts.append(measure_equal_texts(variant, engine, prompt_maker, texts=count))
-            _say(f"{variant}: {found.equal_texts[-1].equal} of {count} texts equal alone and beside others")
+            rounds.say(f"{variant}: {found.equal_texts[-1].equal} of {count} texts equal alone and beside others")
         except ContenderFailed as error:
-            found.notes.append(f"{variant}, equal texts: {error}")
-            _say(found.notes[-1])
+            rounds.note(found, f"{variant}, equal texts: {error}")
         finally:
             engine.stop()
 
@@ -242,10 +240,6 @@ def _write(found: Results, folder: Path, *, suffix: str) -> None:
     text = report.markdown(found, plot=picture.name if is_drawn else None)
     (folder / f"{stem}.md").write_text(text, "utf-8")
     print(f"\n{text}\nWritten to {folder / stem}.md, .json and .svg")
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

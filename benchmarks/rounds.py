@@ -27,10 +27,9 @@ def started(
             try:
                 seconds = _start(contender, starts=starts, idle_seconds=idle_seconds)
             except ContenderFailed as error:
-                results.notes.append(f"{contender.name} did not start: {error}")
-                _say(results.notes[-1])
+                note(results, f"{contender.name} did not start: {error}")
                 continue
-            _say(f"{contender.name}: ready after {median(seconds):.1f} s")
+            say(f"{contender.name}: ready after {median(seconds):.1f} s")
             results.contenders.append(
                 ContenderResult(
                     name=contender.name,
@@ -78,7 +77,7 @@ def measure(
                     _note_memory(contender, results)
                     contender.pause()
                 results.runs.append(run)
-                _say(_line(run))
+                say(_line(run))
 
 
 def _start(contender: Contender, *, starts: int, idle_seconds: float) -> list[float]:
@@ -153,5 +152,11 @@ def _line(run: RunResult) -> str:
     )
 
 
-def _say(line: str) -> None:
+def note(results: Results, line: str) -> None:
+    """Print it, and keep it for the report."""
+    results.notes.append(line)
+    say(line)
+
+
+def say(line: str) -> None:
     print(line, flush=True)

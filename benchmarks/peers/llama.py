@@ -63,8 +63,6 @@ class Context:
         sequences: int,
         tokens: int,
         threads: int,
-        is_unified: bool = False,
-        is_flash: bool = True,
     ) -> None:
         parameters = llama_cpp.llama_context_default_params()
         # Each sequence's part of the cache is rounded up to 256 positions, as the library does itself.
@@ -73,10 +71,8 @@ class Context:
         parameters.n_ubatch = MICRO_BATCH_TOKENS
         parameters.n_seq_max = sequences
         parameters.n_threads = parameters.n_threads_batch = threads
-        parameters.kv_unified = is_unified
-        parameters.flash_attn_type = (
-            llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED if is_flash else llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        )
+        parameters.kv_unified = False
+        parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED
         parameters.no_perf = True
         self._model = model
         self.handle = llama_cpp.llama_init_from_model(model.handle, parameters)

@@ -47,9 +47,9 @@ class Running:
 class Driver:
     """Runs some prompts at once in a context of just the size they need, made before the clock starts."""
 
-    def __init__(self, model: Model, *, threads: int, is_unified: bool, is_flash: bool) -> None:
+    def __init__(self, model: Model, *, threads: int) -> None:
         self._model = model
-        self._options = {"threads": threads, "is_unified": is_unified, "is_flash": is_flash}
+        self._threads = threads
         self._context: Context | None = None
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Driver:
         if self._context:
             self._context.close()
         context = self._context = Context(
-            self._model, sequences=len(prompts), tokens=longest + message["max_tokens"], **self._options
+            self._model, sequences=len(prompts), tokens=longest + message["max_tokens"], threads=self._threads
         )
         started_at = time.perf_counter()
         running = [
@@ -110,16 +110,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--unified", action="store_true")
-    parser.add_argument("--no-flash", action="store_true")
     arguments = parser.parse_args()
     lines = Lines()
-    driver = Driver(
-        Model(arguments.model),
-        threads=arguments.threads,
-        is_unified=arguments.unified,
-        is_flash=not arguments.no_flash,
-    )
+    driver = Driver(Model(arguments.model), threads=arguments.threads)
     lines.serve(driver.answer, hello={})
 
 

@@ -31,6 +31,18 @@ def load(pool: Pool, model: str, name: str | None = None) -> str:
     return engine_id
 
 
+def finish_and_expect_only_who_came_before(pool: Pool, engine_id: str, *, later: str) -> None:
+    """The engine of A finishes "running", takes "before", and is then unloaded for B without having taken `later`."""
+    pool.finish(engine_id, "running")
+    pool.wait(0.25)
+    assert "before" in pool.running(engine_id)
+    pool.finish(engine_id, "before")
+    pool.wait(0.25)
+    assert later not in pool.running(engine_id)
+    assert pool.end_stopped() == [A]
+    assert pool.start_wanted() == [B]
+
+
 def is_told_to_stop(pool: Pool, engine_id: str) -> bool:
     return EngineStop() in pool.told[engine_id]
 
@@ -150,15 +162,7 @@ def test_those_who_came_before_are_served_before_their_engine_goes() -> None:
     pool.now += 1
     pool.submit("after", model=A)
 
-    pool.finish(engine, "running")
-    pool.wait(0.25)
-    assert "before" in pool.running(engine)
-
-    pool.finish(engine, "before")
-    pool.wait(0.25)
-    assert "after" not in pool.running(engine)
-    assert pool.end_stopped() == [A]
-    assert pool.start_wanted() == [B]
+    finish_and_expect_only_who_came_before(pool, engine, later="after")
 
 
 def test_engine_that_became_idle_goes_in_place_of_one_that_still_finishes_a_long_answer() -> None:
@@ -189,15 +193,7 @@ def test_newcomers_of_other_clients_do_not_go_before_one_who_waits_for_memory() 
     # Its client has not run anything: it is the next in line of its model.
     pool.submit("newcomer", model=A, client="newcomer")
 
-    pool.finish(engine, "running")
-    pool.wait(0.25)
-    assert "before" in pool.running(engine)
-    pool.finish(engine, "before")
-    pool.wait(0.25)
-
-    assert "newcomer" not in pool.running(engine)
-    assert pool.end_stopped() == [A]
-    assert pool.start_wanted() == [B]
+    finish_and_expect_only_who_came_before(pool, engine, later="newcomer")
 
 
 def test_newcomers_are_taken_again_where_whoever_wanted_the_memory_gives_up() -> None:

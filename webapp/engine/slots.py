@@ -86,9 +86,6 @@ class SlotTable:
         """Positions whose memory is taken, in all slots."""
         return sum(slot.held for slot in self._slots)
 
-    def first(self, count: int) -> list[Slot]:
-        return self._slots[:count]
-
     def hold(self, slot: Slot, sequence: Sequence, *, keep: int) -> None:
         """Give a free slot to a sequence that starts with the first `keep` token ids the slot holds."""
         slot.sequence = sequence

@@ -158,12 +158,11 @@ def _identity() -> str:
     return digest.hexdigest()[:16]
 
 
-def _run(*command: str) -> str:
+def _run(*command: str) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_SECONDS, check=True)
+        subprocess.run(command, capture_output=True, text=True, timeout=_COMPILE_SECONDS, check=True)
     except subprocess.CalledProcessError as error:
         first_line = (error.stderr.strip().splitlines() or ["no message"])[0]
         raise NativeUnavailable(f"its compiler failed: {first_line}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NativeUnavailable(f"its compiler failed: {error}") from error
-    return done.stdout
