@@ -68,6 +68,16 @@ class Server:
         if is_ready_at_end:
             self.wait_until_ready()
 
+    def restart(self) -> None:
+        """Start it again, after `stop`, with the same folder and port."""
+        self.client = httpx.Client(base_url=self.url, timeout=60.0)
+        self.start()
+
+    def audit(self) -> subprocess.CompletedProcess[str]:
+        """What `python -m webapp audit` says."""
+        command = [sys.executable, "-m", "webapp", "audit"]
+        return subprocess.run(command, cwd=PROJECT_FOLDER, env=self.environ, capture_output=True, text=True)
+
     def readiness(self) -> httpx.Response:
         """What /readyz says; also while nothing listens yet."""
         try:

@@ -1,10 +1,11 @@
-"""The commands: `python -m webapp serve`, and the two it starts: pool and engine."""
+"""The commands: `python -m webapp serve`, the two it starts, pool and engine, and `audit`."""
 
 import argparse
-import logging
+import logging.config
 import sys
 
 from webapp.catalog import CatalogError, ModelNotFound
+from webapp.log_format import logging_config
 from webapp.settings import SettingInvalid, Settings, make_folders, read_settings
 
 
@@ -14,7 +15,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         settings = read_settings()
         make_folders(settings)
-        _configure_logging(settings)
+        logging.config.dictConfig(logging_config(settings))
         _run(options, settings)
     except (SettingInvalid, CatalogError, ModelNotFound) as error:
         sys.exit(_complain(error))
@@ -25,6 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="start everything: the pool, its engines and the web processes")
     commands.add_parser("pool", help="the pool process; serve starts it")
+    commands.add_parser("audit", help="check that every accepted generation is whole; exit status 1 where one is not")
     engine = commands.add_parser("engine", help="one engine process; the pool starts it")
     engine.add_argument("--model", required=True)
     engine.add_argument("--engine-id", required=True)
@@ -42,16 +44,14 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
             from webapp.pool import process as pool_process
 
             pool_process.main(settings)
+        case "audit":
+            from webapp.pool import audit
+
+            sys.exit(audit.main(settings))
         case "engine":
             from webapp.engine import process as engine_process
 
             engine_process.main(settings, model=options.model, engine_id=options.engine_id)
-
-
-def _configure_logging(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
-    )
 
 
 def _complain(error: Exception) -> int:

@@ -45,15 +45,28 @@ class Settings(Struct, frozen=True, kw_only=True):
     operator_token: str | None = None
     queue_length: int = 64
     client_limit: int = 32
+    # Generations a minute for each address or API token; 0 is no limit.
+    rate_limit: int = 300
+    # How many proxies stand before the web processes.
+    proxies: int = 0
+    body_seconds: float = 30.0
     grace_seconds: float = 15.0
+    queue_seconds: float = 600.0
+    generation_seconds: float = 3600.0
     # In bytes; None is no bound.
     memory_budget: int | None = None
     idle_unload_seconds: float = 600.0
     log_level: str = "info"
+    log_format: str = "text"
 
     @property
     def database_url(self) -> str:
         return f"sqlite:///{self.data_dir / 'jeton.sqlite3'}"
+
+    @property
+    def journal_dir(self) -> Path:
+        """Where the pool keeps what it has accepted and said."""
+        return self.data_dir / "journal"
 
     @property
     def web_address(self) -> str:
@@ -84,10 +97,16 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         operator_token=_secret(environ, "JETON_OPERATOR_TOKEN"),
         queue_length=_integer(environ, "JETON_QUEUE_LENGTH", 64, least=0, most=100_000),
         client_limit=_integer(environ, "JETON_CLIENT_LIMIT", 32, least=1, most=100_000),
+        rate_limit=_integer(environ, "JETON_RATE_LIMIT", 300, least=0, most=1_000_000),
+        proxies=_integer(environ, "JETON_PROXIES", 0, least=0, most=10),
+        body_seconds=_integer(environ, "JETON_BODY_SECONDS", 30, least=1, most=3600),
         grace_seconds=_integer(environ, "JETON_GRACE_SECONDS", 15, least=1, most=3600),
+        queue_seconds=_integer(environ, "JETON_QUEUE_SECONDS", 600, least=1, most=86_400),
+        generation_seconds=_integer(environ, "JETON_GENERATION_SECONDS", 3600, least=1, most=86_400),
         memory_budget=_memory(environ, "JETON_MEMORY_BUDGET"),
         idle_unload_seconds=_integer(environ, "JETON_IDLE_UNLOAD_SECONDS", 600, least=0, most=86_400),
         log_level=_choice(environ, "JETON_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
+        log_format=_choice(environ, "JETON_LOG_FORMAT", "text", ("text", "json")),
     )
 
 

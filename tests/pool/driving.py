@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from webapp.catalog import Catalog, CatalogEntry, Weights
 from webapp.pool.dispatcher import Dispatcher
 from webapp.pool.generation_log import Generation
+from webapp.pool.journal_records import Record
+from webapp.pool.recording import Recording
 from webapp.pool.roster import Engine, Roster
 from webapp.pool.waiting_line import WaitingLine
 from webapp.wire.generation import Delta, EngineEvent, Failed, Finished, GenerationRequest, Usage
@@ -123,6 +125,13 @@ class Keeper:
         return self.resident.get(engine.engine_id, 0)
 
 
+@dataclass
+class Disk:
+    """Keeps nothing; fails when it is told to."""
+
+    is_failing: bool = False
+
+
 class Pool:
     """A dispatcher, what it has said to whom, and an engine process for each post."""
 
@@ -133,8 +142,22 @@ class Pool:
         client_limit: int = 100,
         memory_budget: int | None = None,
         idle_unload_seconds: float = 0.0,
+        queue_seconds: float = 600.0,
+        generation_seconds: float = 3600.0,
     ) -> None:
+        self._given = (
+            entries,
+            {
+                "queue_length": queue_length,
+                "client_limit": client_limit,
+                "memory_budget": memory_budget,
+                "idle_unload_seconds": idle_unload_seconds,
+                "queue_seconds": queue_seconds,
+                "generation_seconds": generation_seconds,
+            },
+        )
         self.now = 1000.0
+        self.disk = Disk()
         self.keeper = Keeper()
         self.roster = Roster()
         self.line = WaitingLine(queue_length=queue_length, client_limit=client_limit)
@@ -143,11 +166,37 @@ class Pool:
             if each.is_loaded_at_start:
                 self.roster.ensure(each)
         self.dispatcher = Dispatcher(
-            catalog, self.roster, self.line, epoch=EPOCH, processes=self.keeper, idle_unload_seconds=idle_unload_seconds
+            catalog,
+            self.roster,
+            self.line,
+            epoch=EPOCH,
+            processes=self.keeper,
+            disk=self.disk,
+            idle_unload_seconds=idle_unload_seconds,
+            queue_seconds=queue_seconds,
+            generation_seconds=generation_seconds,
         )
+        # What the pool has kept, turn by turn.
+        self.kept: list[Record] = []
         self.heard: dict[bytes, list[PoolToWeb]] = defaultdict(list)
         self.told: dict[str, list[PoolToEngine]] = defaultdict(list)
         self._engine_count = 0
+
+    def killed(self, *entries: CatalogEntry) -> "Pool":
+        """The pool that comes after this one was killed, with what it had kept. It has met no engine yet."""
+        before, settings = self._given
+        pool = Pool(*(entries or before), **settings)
+        pool.now = self.now
+        pool.kept = list(self.kept)
+        # Engines that live on have other ids than those to come.
+        pool._engine_count = self._engine_count
+        recording = Recording()
+        for record in self.kept:
+            recording.take(record, record.at)
+        assert recording.problems == []
+        pool.dispatcher.restore(recording.generations.values(), pool.now)
+        pool._deliver()
+        return pool
 
     # --- engines ---
 
@@ -194,8 +243,9 @@ class Pool:
     def engine_of(self, model: str) -> Engine:
         return self.roster.of_model(model)[0]
 
-    def lose_engine(self, post: int = 0) -> None:
-        """The engine's process has ended."""
+    def lose_engine(self, post: int = 0, *, is_crash: bool = True) -> None:
+        """The engine's process has ended, by itself or because somebody killed it."""
+        self.posts[post].has_crashed = is_crash
         self.dispatcher.lose_engine(self.posts[post], self.now)
         self._deliver()
 
@@ -294,10 +344,11 @@ class Pool:
         self._deliver()
 
     def _deliver(self) -> None:
-        to_web, to_engines = self.dispatcher.outbox.take()
-        for reader, messages in to_web.items():
+        turn = self.dispatcher.outbox.take()
+        self.kept.append(Record(self.now, turn.rows))
+        for reader, messages in turn.to_web.items():
             self.heard[reader] += messages
-        for engine_id, message in to_engines:
+        for engine_id, message in turn.to_engines:
             self.told[engine_id].append(message)
 
 

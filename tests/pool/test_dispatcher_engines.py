@@ -3,7 +3,7 @@
 import pytest
 
 from tests.pool.driving import COLD, EPOCH, MODEL, OTHER_WEB, Pool, entry, ids, serving, text
-from webapp.pool.dispatcher import POISON_AFTER, PROBE_AFTER_SECONDS
+from webapp.pool.dispatcher import PROBE_AFTER_SECONDS
 from webapp.pool.roster import HOPELESS_AFTER
 from webapp.wire.generation import Delta, Failed, Finished, Loading, Started, Usage
 from webapp.wire.messages import (
@@ -185,7 +185,7 @@ def test_engine_that_never_joins_on_fails_the_generation_in_the_end() -> None:
     pool, (engine,) = serving()
     pool.submit("g")
 
-    for _ in range(POISON_AFTER):
+    for _ in range(2):
         pool.token(engine, "g", 5)
 
     assert [end.code for end in pool.ends("g")] == ["EngineLost"]

@@ -133,6 +133,20 @@ class DispatcherMachine(RuleBasedStateMachine):
             self.pool.event(engine_id, dispatch.generation_id, Delta(50, "wrong", (99,)), lease=dispatch.lease)
 
     @rule()
+    def kill_pool(self) -> None:
+        """Another takes over with what the first had kept; engines and web processes live on."""
+        for reader in self.attached:
+            self._read(reader)
+        killed, self.pool = self.pool, self.pool.killed()
+        for post, engine in enumerate(killed.posts):
+            if engine.is_started:
+                self.old_leases += [(d.generation_id, d.lease) for d in killed.running(engine.engine_id).values()]
+                self.pool.start_engine(post)
+        attached, self.attached = self.attached, []
+        for reader in attached:
+            self._resume(reader)
+
+    @rule()
     def probe(self) -> None:
         self.pool.state(probe=True)
 

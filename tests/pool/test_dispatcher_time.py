@@ -14,6 +14,52 @@ from webapp.wire.messages import (
     PoolHello,
 )
 
+# --- time limits ---
+
+
+def test_generation_that_waits_too_long_fails_and_the_running_one_goes_on() -> None:
+    pool, (engine,) = serving(slots=1, queue_seconds=60)
+    pool.submit("running")
+    pool.submit("waiting")
+    for _ in range(6):
+        pool.wait(9.9)
+        pool.beat(engine)
+    assert pool.ends("waiting") == []
+
+    pool.wait(1)
+
+    assert [end.code for end in pool.ends("waiting")] == ["QueueTimeout"]
+    assert pool.ends("running") == []
+    assert pool.line.counts() == {}
+
+
+def test_generation_that_runs_too_long_fails_and_its_place_is_free() -> None:
+    pool, (engine,) = serving(slots=1, queue_seconds=10, generation_seconds=60)
+    pool.submit("long")
+    pool.token(engine, "long", 0)
+    pool.wait(55)
+    pool.beat(engine)
+    pool.submit("next")
+
+    pool.wait(6)
+
+    assert [end.code for end in pool.ends("long")] == ["GenerationTimeout"]
+    assert list(pool.running(engine)) == ["next"]
+
+
+def test_waiting_for_a_lost_engine_counts_as_running() -> None:
+    pool, (engine,) = serving(queue_seconds=10, generation_seconds=60)
+    pool.submit("g")
+    pool.token(engine, "g", 0)
+    pool.lose_engine()
+
+    pool.wait(50)
+    assert pool.ends("g") == []
+
+    pool.wait(11)
+    assert [end.code for end in pool.ends("g")] == ["GenerationTimeout"]
+
+
 # --- readers who stay away ---
 
 

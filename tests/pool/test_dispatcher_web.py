@@ -3,6 +3,7 @@
 import pytest
 
 from tests.pool.driving import COLD, MODEL, OTHER_WEB, OWNER, WEB, Pool, entry, ids, serving, submit, text
+from webapp.pool.outbox import Turn
 from webapp.wire.generation import Delta, Finished, Queued, Started, Usage
 from webapp.wire.messages import (
     AbortLease,
@@ -400,15 +401,14 @@ def test_what_the_loss_of_one_web_process_brings_reaches_the_others() -> None:
     pool.dispatcher.from_engine(
         engine, StepEvents([LeaseEvent("g", pool.dispatches(engine)[0].lease, Delta(0, "a", (1,)))]), pool.now
     )
-    to_web, _ = pool.dispatcher.outbox.take()
-    assert set(to_web) == {WEB}
+    assert set(pool.dispatcher.outbox.take().to_web) == {WEB}
 
     # when: sending to the first fails
     pool.dispatcher.lose_web_process(WEB, pool.now)
 
     # then: the other generation has the place, and its engine has been told
-    _, to_engines = pool.dispatcher.outbox.take()
-    assert [type(message).__name__ for _, message in to_engines] == ["AbortLease", "Dispatch"]
+    turn = pool.dispatcher.outbox.take()
+    assert [type(message).__name__ for _, message in turn.to_engines] == ["AbortLease", "Dispatch"]
 
 
 # --- one message for each web process ---
@@ -421,11 +421,11 @@ def test_one_step_makes_one_list_for_each_web_process() -> None:
     rows = [LeaseEvent(d.generation_id, d.lease, Delta(0, "a", (1,))) for d in pool.dispatches(engine)]
 
     pool.dispatcher.from_engine(engine, StepEvents(rows), pool.now)
-    to_web, to_engines = pool.dispatcher.outbox.take()
+    turn = pool.dispatcher.outbox.take()
 
-    assert {reader: len(messages) for reader, messages in to_web.items()} == {WEB: 2, OTHER_WEB: 2}
-    assert to_engines == []
-    assert pool.dispatcher.outbox.take() == ({}, [])
+    assert {reader: len(messages) for reader, messages in turn.to_web.items()} == {WEB: 2, OTHER_WEB: 2}
+    assert turn.to_engines == []
+    assert pool.dispatcher.outbox.take() == Turn()
 
 
 # --- nothing that comes in ends the loop ---

@@ -20,7 +20,7 @@ def test_events_are_numbered_from_one_without_a_gap() -> None:
 
 def test_token_clears_the_suspicion_that_a_lost_engine_left() -> None:
     kept = generation("g")
-    kept.lost_engines = 1
+    kept.note_loss(is_crash=True)
     assert kept.is_suspect
 
     kept.append(Delta(0, "a", (7,)))

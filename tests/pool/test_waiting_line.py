@@ -95,7 +95,7 @@ def test_generation_whose_engine_was_lost_goes_first() -> None:
     line.take(first)
     line.take(second)
 
-    second.lost_engines = 1
+    second.is_interrupted = True
     line.put_back(second)
 
     assert order(line) == ["a2", "b1"]

@@ -211,21 +211,6 @@ def test_poison_generation_fails_alone(server: Server, reader: Reader):
     assert next(event for event in failed if event.name == "error").json["code"] == "EngineLost"
 
 
-def test_killed_pool_comes_back_and_says_what_it_lost(server: Server, reader: Reader):
-    url = reader.submit(prompt=script(tokens=2000, step_seconds=0.05), max_tokens="2000")
-    engine_pid = server.engine("@jeton/scripted")["pid"]
-    with reader.attached(url) as stream:
-        next(event for event in stream if event.event_id)
-        server.kill("pool")
-        rest = list(stream)
-
-    assert rest[-1].name == "gone"
-    server.wait_until_ready()
-    # The new pool takes over the engine that runs, without loading anything again.
-    assert server.engine("@jeton/scripted")["pid"] == engine_pid
-    assert server.run(prompt="hi", max_tokens=2).status_code == 200
-
-
 def test_queued_generations_learn_their_place(server: Server, reader: Reader):
     slow = {"model": "@jeton/scripted-small", "prompt": script(tokens=20, step_seconds=0.1), "max_tokens": "20"}
     running = [reader.submit(**slow) for _ in range(2)]

@@ -324,7 +324,7 @@ def test_refusal_is_raised_with_its_code_and_time(client: PoolClient) -> None:
         generate(client, answer=Refused(ask=1, code="PoolOverloaded", message="later", retry_after=7))
 
     assert refused.value.retry_after == 7
-    assert not client._subscriptions and not client._subscribing and not client._answers
+    assert not client._subscriptions and not client._subscribing and not client._asked
 
 
 def test_pool_that_does_not_answer_is_unavailable_and_is_told_that_nobody_reads(
@@ -334,7 +334,7 @@ def test_pool_that_does_not_answer_is_unavailable_and_is_told_that_nobody_reads(
         client.generate(submit(client))
 
     assert isinstance(sent(socket)[-1], Detach)
-    assert not client._subscriptions and not client._subscribing and not client._answers
+    assert not client._subscriptions and not client._subscribing and not client._asked
 
 
 def test_late_answer_to_a_question_that_was_given_up_subscribes_nobody(client: PoolClient) -> None:
@@ -488,9 +488,25 @@ def test_full_socket_makes_the_pool_unavailable(client: PoolClient, socket: Sock
 
     with pytest.raises(PoolUnavailable):
         client.state()
-    assert not client._answers
+    assert not client._asked
 
 
 def test_frame_that_cannot_be_read_is_left_out() -> None:
     assert pool_client._decoded(b"\xff\x00") == []
     assert pool_client._decoded(encode([Accepted(ask=1)])) == [Accepted(ask=1)]
+
+
+def test_what_the_killed_pool_did_not_answer_is_asked_again(client: PoolClient, socket: Socket) -> None:
+    # given: a question, and no answer before another pool has come
+    take(client, PoolHello("a"))
+    question = submit(client)
+    asking = gevent.spawn(client.generate, question)
+    gevent.sleep(0)
+    take(client, PoolHello("b"))
+
+    # when: the new one answers
+    assert [message for message in sent(socket) if isinstance(message, Submit)] == [question, question]
+    take(client, Accepted(ask=question.ask), event(1))
+
+    # then: whoever asked has noticed nothing
+    assert taken(asking.get()) == [1]

@@ -87,6 +87,8 @@ class PoolConnection:
                 if isinstance(message, EnginePing) and message.epoch != epoch:
                     epoch = message.epoch
                     self._pool.send(encode(self._hello))
+                    # A new pool learns at once that this engine is ready.
+                    beat_due_at = now
                 self.incoming.put(message)
             if self._receiver in ready:
                 frame = self._receiver.recv()

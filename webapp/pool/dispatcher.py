@@ -3,30 +3,31 @@
 Knows generations, the line and the roster; knows no sockets and no processes, and is given the time.
 """
 
-import itertools
 import logging
 import os
-import secrets
+from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
 from webapp.catalog import Catalog, ModelNotFound
+from webapp.pool.assignment import Assignment
+from webapp.pool.endings import Endings
 from webapp.pool.generation_log import Generation, ReaderId, make_probe
 from webapp.pool.generation_store import GenerationStore, is_same_owner
 from webapp.pool.outbox import Outbox
 from webapp.pool.readers import Readers
+from webapp.pool.recording import RecordedGeneration
 from webapp.pool.residency import Residency
 from webapp.pool.roster import Engine, EngineKeeper, Roster
 from webapp.pool.waiting_line import Refusal, WaitingLine
-from webapp.wire.generation import Delta, Failed, Finished, Loading, Queued, Started
+from webapp.wire.generation import Delta, Finished, Started
 from webapp.wire.messages import (
     Abort,
-    AbortLease,
     Accepted,
     AskState,
     Attach,
     Detach,
-    Dispatch,
     EngineHeartbeat,
     EngineHello,
     EnginePing,
@@ -45,10 +46,19 @@ from webapp.wire.messages import (
 
 log = logging.getLogger(__name__)
 
-# A generation under which this many engines were lost in a row, without a token between, fails.
-POISON_AFTER = 2
 # An engine that made a token this recently needs no probe.
 PROBE_AFTER_SECONDS = 5.0
+# After a restart the readers of all generations have this long to come back, whatever their grace.
+READERS_RETURN_SECONDS = 5.0
+
+
+class Disk(Protocol):
+    """Where the pool keeps what it has accepted and said."""
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether what is kept now may be lost."""
+        ...
 
 
 class Dispatcher:
@@ -62,10 +72,16 @@ class Dispatcher:
         *,
         epoch: str,
         processes: EngineKeeper,
+        disk: Disk,
         idle_unload_seconds: float,
+        queue_seconds: float,
+        generation_seconds: float,
     ) -> None:
         self.outbox = Outbox()
         self.epoch = epoch
+        self._disk = disk
+        self._queue_seconds = queue_seconds
+        self._generation_seconds = generation_seconds
         self._catalog = catalog
         self._roster = roster
         self._line = line
@@ -75,8 +91,22 @@ class Dispatcher:
         self._residency = Residency(
             catalog, roster, line, self.outbox, processes=processes, idle_unload_seconds=idle_unload_seconds
         )
-        # A random start, so that no lease of an earlier pool is taken for one of this pool's.
-        self._leases = itertools.count(secrets.randbits(40) << 20)
+        self._endings = Endings(roster, line, self._generations, self.outbox)
+        self._assignment = Assignment(roster, line, self._residency, self._endings, self.outbox)
+
+    def restore(self, recorded: Iterable[RecordedGeneration], now: float) -> None:
+        """Take over what an earlier pool has accepted: what has not ended goes on from its last token."""
+        for record in recorded:
+            generation = Generation.from_record(record, reader_left_at=now + READERS_RETURN_SECONDS)
+            self._generations.add(generation)
+            if generation.is_ended:
+                self._generations.keep_ended(generation)
+                continue
+            self._line.restore(generation)
+            try:
+                self._roster.ensure(self._catalog.find(record.submit.request.model))
+            except ModelNotFound as error:
+                self._endings.fail(generation, "ModelNotFound", str(error), now)
 
     # --- from web processes ------------------------------------------------------------------------
 
@@ -107,45 +137,47 @@ class Dispatcher:
         if generation := self._generations.find(submit.generation_id):
             self._submit_again(reader, submit, generation)
             return
-        try:
-            entry = self._catalog.find(submit.request.model)
-        except ModelNotFound:
-            self._refuse(reader, submit, Refusal("ModelNotFound", f"No such model {submit.request.model}"))
-            return
-        if obstacle := self._residency.obstacle(entry):
-            self._refuse(reader, submit, Refusal("ModelUnavailable", obstacle))
-            return
-        engines = self._roster.ensure(entry)
-        if all(engine.is_hopeless(now) for engine in engines):
-            reason = f"{entry.name} cannot be loaded: {self._roster.failure(entry.name)}"
-            self._refuse(reader, submit, Refusal("ModelUnavailable", reason, 30))
-            return
         generation = Generation(submit, now, reader_left_at=None if submit.attach else now)
         try:
-            self._line.admit(generation, is_room=_is_room(engines, now))
+            engines = self._admit(generation, now)
         except Refusal as refusal:
-            self._refuse(reader, submit, refusal)
+            refused = Refused(ask=submit.ask, code=refusal.code, message=str(refusal), retry_after=refusal.retry_after)
+            self.outbox.reply(reader, refused)
             return
         self._generations.add(generation)
+        self.outbox.accept(generation)
         if submit.attach:
             generation.readers.add(reader)
         self.outbox.reply(reader, Accepted(ask=submit.ask))
         if not any(engine.is_started for engine in engines):
             self._review_residency(now)
-        self._dispatch_waiting(entry.name, now)
+        self._assignment.dispatch_waiting(submit.request.model, now)
+
+    def _admit(self, generation: Generation, now: float) -> list[Engine]:
+        """Let it stand in line; the posts that may serve it. Raises Refusal, before anything is tokenised."""
+        model = generation.submit.request.model
+        if self._disk.is_failing:
+            raise Refusal("StorageFull", "The disk takes nothing more, and so no new generations.", 10)
+        try:
+            entry = self._catalog.find(model)
+        except ModelNotFound:
+            raise Refusal("ModelNotFound", f"No such model {model}") from None
+        if obstacle := self._residency.obstacle(entry):
+            raise Refusal("ModelUnavailable", obstacle)
+        engines = self._roster.ensure(entry)
+        if all(engine.is_hopeless(now) for engine in engines):
+            raise Refusal("ModelUnavailable", f"{model} cannot be loaded: {self._roster.failure(model)}", 30)
+        self._line.admit(generation, is_room=_is_room(engines, now))
+        return engines
 
     def _submit_again(self, reader: ReaderId, submit: Submit, generation: Generation) -> None:
         if not is_same_owner(generation.submit.owner, submit.owner):
-            self._refuse(reader, submit, Refusal("GenerationExists", "This generation id is taken."))
+            refused = Refused(ask=submit.ask, code="GenerationExists", message="This generation id is taken.")
+            self.outbox.reply(reader, refused)
             return
         self.outbox.reply(reader, Accepted(ask=submit.ask))
         if submit.attach:
             self._readers.add(reader, generation, after=0)
-
-    def _refuse(self, reader: ReaderId, submit: Submit, refusal: Refusal) -> None:
-        self.outbox.reply(
-            reader, Refused(ask=submit.ask, code=refusal.code, message=str(refusal), retry_after=refusal.retry_after)
-        )
 
     def lose_web_process(self, reader: ReaderId, now: float) -> None:
         """The web process is gone, or does not take messages: it has no readers any more."""
@@ -168,9 +200,11 @@ class Dispatcher:
             case EngineHeartbeat():
                 self._take_heartbeat(engine, message, now)
             case StepEvents():
+                running = len(engine.leases)
                 for event in message.events:
                     self._take_event(engine, event, now)
-                self._dispatch_waiting(engine.entry.name, now)
+                if len(engine.leases) < running or self._line.has_waiting(engine.entry.name):
+                    self._assignment.dispatch_waiting(engine.entry.name, now)
             case LoadFailed():
                 engine.error = message.message
 
@@ -206,9 +240,9 @@ class Dispatcher:
         if engine.is_ready and not was_ready:
             engine.became_ready(now)
             log.info("engine %s is ready: %s %s", engine.engine_id, heartbeat.device, heartbeat.precision)
-            self._dispatch_waiting(engine.entry.name, now)
+            self._assignment.dispatch_waiting(engine.entry.name, now)
         elif engine.load_fraction != was_fraction:
-            self._publish_places(engine.entry.name)
+            self._assignment.publish_places(engine.entry.name)
 
     def _take_event(self, engine: Engine, row: LeaseEvent, now: float) -> None:
         generation = engine.leases.get(row.lease)
@@ -222,7 +256,7 @@ class Dispatcher:
             return
         if isinstance(event, Delta):
             if event.position != len(generation.token_ids):
-                self._take_back(engine, generation, event.position, now)
+                self._mistrust(engine, generation, event, now)
                 return
             engine.last_token_at = now
             generation.first_token_at = generation.first_token_at or now
@@ -231,16 +265,16 @@ class Dispatcher:
         if isinstance(event, Finished):
             engine.last_token_at = now
             event = msgspec.structs.replace(event, timings=generation.timings(now))
-        self._end(generation, event, now)
+        self._endings.end(generation, event, now)
 
-    def _take_back(self, engine: Engine, generation: Generation, position: int, now: float) -> None:
+    def _mistrust(self, engine: Engine, generation: Generation, event: Delta, now: float) -> None:
         """The engine's tokens do not join on: the generation goes on from its last good one, under a new lease."""
-        log.error("engine %s sent position %d, expected %d", engine.engine_id, position, len(generation.token_ids))
-        assert generation.lease is not None
-        self.outbox.send(engine.engine_id, AbortLease(generation.generation_id, generation.lease))
-        del engine.leases[generation.lease]
+        log.error(
+            "engine %s sent position %d, expected %d", engine.engine_id, event.position, len(generation.token_ids)
+        )
+        self._assignment.take_back(engine, generation)
         if not generation.is_probe:
-            self._requeue(generation, now)
+            self._assignment.interrupt(generation, now, is_crash=True)
 
     def lose_engine(self, engine: Engine, now: float) -> None:
         """The engine's process is gone: what ran on it goes on elsewhere, or waits for the next process."""
@@ -248,106 +282,11 @@ class Dispatcher:
             log.info("engine %s has unloaded %s", engine.engine_id, engine.entry.name)
         else:
             log.warning("engine %s is lost: %s", engine.engine_id, engine.error or "its process ended")
+        is_crash = engine.has_crashed
         for generation in engine.vacate(now):
             if not generation.is_probe:
-                self._requeue(generation, now)
-        self._dispatch_waiting(engine.entry.name, now)
-
-    def _requeue(self, generation: Generation, now: float) -> None:
-        generation.lost_engines += 1
-        if generation.lost_engines >= POISON_AFTER:
-            message = f"{generation.lost_engines} engines were lost under this generation."
-            self._end(generation, Failed("EngineLost", message), now)
-            return
-        generation.engine_id = generation.lease = None
-        self._line.put_back(generation)
-
-    # --- dispatch ----------------------------------------------------------------------------------
-
-    def _dispatch_waiting(self, model: str, now: float) -> None:
-        engines = self._roster.of_model(model)
-        if all(engine.is_hopeless(now) for engine in engines):
-            self._fail_waiting(model, f"{model} cannot be loaded: {self._roster.failure(model)}", now)
-        while self._dispatch_next(model, engines, now):
-            pass
-        self._publish_places(model)
-
-    def _dispatch_next(self, model: str, engines: list[Engine], now: float) -> bool:
-        """Give the next generation to the engine with most room; False where nothing can be given."""
-        # Nothing joins a suspect, so that the one that loses engines is found and fails alone.
-        able = [engine for engine in engines if engine.room > 0 and not engine.has_suspect]
-        for generation in self._line.in_order(model) if able else ():
-            takers = [engine for engine in able if engine.room_for(generation.accepted_at)]
-            if takers:
-                self._line.take(generation)
-                generation.dispatched_at = generation.dispatched_at or now
-                self._give(max(takers, key=lambda engine: engine.room), generation, now)
-                return True
-        return False
-
-    def _give(self, engine: Engine, generation: Generation, now: float) -> None:
-        lease = next(self._leases)
-        generation.engine_id, generation.lease = engine.engine_id, lease
-        engine.leases[lease] = generation
-        if not generation.is_probe:
-            engine.last_used_at = now
-        dispatch = Dispatch(
-            generation_id=generation.generation_id,
-            lease=lease,
-            request=generation.submit.request,
-            token_ids=tuple(generation.token_ids),
-        )
-        self.outbox.send(engine.engine_id, dispatch)
-
-    def _fail_waiting(self, model: str, reason: str, now: float) -> None:
-        for generation in self._line.in_order(model):
-            self._line.remove(generation)
-            self._end(generation, Failed("ModelUnavailable", reason), now)
-
-    def _publish_places(self, model: str) -> None:
-        """Tell those that wait where they stand, where that has changed."""
-        waiting = self._line.in_order(model)
-        if not waiting:
-            return
-        engines = self._roster.of_model(model)
-        is_queued = any(engine.is_ready for engine in engines) or self._residency.is_blocked(model)
-        fraction = max((engine.load_fraction for engine in engines), default=0.0)
-        for place, generation in enumerate(waiting, start=1):
-            self.outbox.publish_status(generation, Queued(place) if is_queued else Loading(fraction))
-
-    # --- the life of a generation ------------------------------------------------------------------
-
-    def _abort(self, generation: Generation, cause: str, now: float) -> None:
-        if generation.is_ended:
-            return
-        if generation.lease is not None and generation.engine_id is not None:
-            self.outbox.send(generation.engine_id, AbortLease(generation.generation_id, generation.lease))
-        else:
-            self._line.remove(generation)
-        log.info("generation %s is aborted: %s", generation.generation_id, cause)
-        self._end(generation, Finished("abort", generation.usage(), generation.timings(now)), now)
-        self._dispatch_waiting(generation.submit.request.model, now)
-
-    def _abort_if_abandoned(self, generation: Generation, now: float) -> None:
-        left_at = generation.reader_left_at
-        if left_at is not None and now - left_at >= generation.submit.grace_seconds:
-            self._abort(generation, "reader left", now)
-
-    def _end(self, generation: Generation, event: Finished | Failed, now: float) -> None:
-        """The one place where a generation ends: its engine and its turn are free, its end is told and logged."""
-        if generation.lease is not None:
-            engine = self._roster.find(generation.engine_id or "")
-            if engine:
-                engine.leases.pop(generation.lease, None)
-            if not generation.is_probe:
-                self._line.release(generation)
-        generation.engine_id = generation.lease = None
-        generation.ended_at = now
-        if generation.is_probe:
-            return
-        self.outbox.publish(generation, event)
-        self._generations.keep_ended(generation)
-        log.info("%s", generation.describe_end(event, now))
+                self._assignment.interrupt(generation, now, is_crash=is_crash)
+        self._assignment.dispatch_waiting(engine.entry.name, now)
 
     # --- time --------------------------------------------------------------------------------------
 
@@ -355,14 +294,36 @@ class Dispatcher:
         """What happens by itself: called a few times a second."""
         for reader in self._readers.late(now):
             self.lose_web_process(reader, now)
-        for generation in self._generations:
+        for generation in self._generations.unended:
+            self._end_if_late(generation, now)
             self._abort_if_abandoned(generation, now)
         for engine in self._roster:
             if engine.is_hanging(now):
-                engine.error = "it hangs"
+                engine.error, engine.has_crashed = "it hangs", engine.is_stuck
                 self._processes.kill(engine)
         self._review_residency(now)
-        self._generations.forget_old(now)
+        self.outbox.forget(self._generations.forget_old(now))
+
+    def _abort(self, generation: Generation, cause: str, now: float) -> None:
+        if not generation.is_ended:
+            self._endings.abort(generation, cause, now)
+            self._assignment.dispatch_waiting(generation.submit.request.model, now)
+
+    def _abort_if_abandoned(self, generation: Generation, now: float) -> None:
+        left_at = generation.reader_left_at
+        if left_at is not None and now - left_at >= generation.submit.grace_seconds:
+            self._abort(generation, "reader left", now)
+
+    def _end_if_late(self, generation: Generation, now: float) -> None:
+        """Nobody waits, or is waited for, without end."""
+        if generation.dispatched_at is None:
+            if now - generation.accepted_at >= self._queue_seconds:
+                reason = f"No engine had room for this generation within {self._queue_seconds:.0f} seconds."
+                self._endings.fail(generation, "QueueTimeout", reason, now)
+        elif now - generation.dispatched_at >= self._generation_seconds:
+            reason = f"The generation took longer than {self._generation_seconds:.0f} seconds."
+            self._endings.fail(generation, "GenerationTimeout", reason, now)
+            self._assignment.dispatch_waiting(generation.submit.request.model, now)
 
     def engines_to_start(self, now: float) -> list[Engine]:
         """The vacant posts on which an engine should be now."""
@@ -372,8 +333,8 @@ class Dispatcher:
         for model in self._residency.review(now):
             obstacle = self._residency.obstacle(self._catalog.find(model))
             if obstacle:
-                self._fail_waiting(model, obstacle, now)
-            self._dispatch_waiting(model, now)
+                self._assignment.fail_waiting(model, obstacle, now)
+            self._assignment.dispatch_waiting(model, now)
 
     # --- state -------------------------------------------------------------------------------------
 
@@ -383,7 +344,7 @@ class Dispatcher:
             is_fresh = engine.last_token_at is not None and now - engine.last_token_at < PROBE_AFTER_SECONDS
             if is_fresh or engine.leases or engine.room == 0:
                 continue
-            self._give(engine, make_probe(engine.entry, now), now)
+            self._assignment.give(engine, make_probe(engine.entry, now), now)
 
     def _state(self, ask: int, now: float) -> PoolState:
         return PoolState(

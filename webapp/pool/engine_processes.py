@@ -90,6 +90,7 @@ class EngineProcesses:
         child = self._children.pop(engine.pid, None)
         if child:
             code = child.wait()
+            engine.has_crashed = engine.has_crashed or code != -signal.SIGKILL
             engine.error = engine.error or (f"its process ended with {code}" if code else None)
         return engine
 

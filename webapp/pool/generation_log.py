@@ -7,12 +7,15 @@ take up where it left off. Their number is bounded by the model's sequence lengt
 from dataclasses import dataclass, field
 
 from webapp.catalog import CatalogEntry
+from webapp.pool.recording import RecordedGeneration
 from webapp.wire.generation import Delta, Failed, Finished, GenerationEvent, GenerationRequest, Timings, Usage
 from webapp.wire.messages import Published, Submit
 
 # Rough sizes: by sys.getsizeof an event with one token id has 203 bytes, and its places in two lists 16 more.
 BYTES_PER_GENERATION = 2000
 BYTES_PER_PIECE = 300
+# An engine that crashes under a generation makes it a suspect at once.
+CRASH_BLAME = 2
 
 # What identifies a web process to the pool: its ZeroMQ routing id.
 ReaderId = bytes
@@ -27,8 +30,10 @@ class Generation:
     # The engine that serves it and the number of that dispatch; None while it waits and after its end.
     engine_id: str | None = None
     lease: int | None = None
-    # Engines lost under it since it last made a token.
-    lost_engines: int = 0
+    # What speaks against it since it last made a token: see `note_loss`.
+    blame: int = 0
+    # It ran when its engine was lost: its reader has already waited once, and it goes before all others.
+    is_interrupted: bool = False
     dispatched_at: float | None = None
     # The numbered events; event id n is at index n - 1.
     events: list[Delta | Finished | Failed] = field(default_factory=list)
@@ -43,14 +48,31 @@ class Generation:
     token_ids: list[int] = field(default_factory=list)
     first_token_at: float | None = None
 
+    @classmethod
+    def from_record(cls, record: RecordedGeneration, *, reader_left_at: float) -> "Generation":
+        """The generation an earlier pool has kept. Its readers are unknown; one that has not ended is interrupted."""
+        generation = cls(
+            record.submit,
+            record.accepted_at,
+            is_interrupted=record.started_at is not None,
+            dispatched_at=record.started_at,
+            reader_left_at=reader_left_at,
+            ended_at=record.ended_at,
+            prompt_tokens=record.prompt_tokens,
+            first_token_at=record.first_token_at,
+        )
+        for event in record.events:
+            generation.append(event)
+        return generation
+
     @property
     def generation_id(self) -> str:
         return self.submit.generation_id
 
     @property
     def is_suspect(self) -> bool:
-        """An engine was lost under it and it has made no token since: it may be what loses engines."""
-        return self.lost_engines > 0
+        """Engines were lost under it and it has made no token since: it may be what loses them."""
+        return self.blame >= CRASH_BLAME
 
     @property
     def is_ended(self) -> bool:
@@ -64,12 +86,16 @@ class Generation:
         pieces = len(self.events) + len(request.messages)
         return BYTES_PER_GENERATION + 4 * prompt + BYTES_PER_PIECE * pieces
 
+    def note_loss(self, *, is_crash: bool) -> None:
+        """An engine was lost under it. One that was killed may have been killed from outside: that counts half."""
+        self.blame += CRASH_BLAME if is_crash else 1
+
     def append(self, event: Delta | Finished | Failed) -> Published:
         """Number the event and keep it."""
         self.events.append(event)
         if isinstance(event, Delta):
             self.token_ids.extend(event.token_ids)
-            self.lost_engines = 0
+            self.blame = 0
         return Published(self.generation_id, len(self.events), event)
 
     def timings(self, now: float) -> Timings:

@@ -16,6 +16,7 @@ class GenerationStore:
 
     def __init__(self) -> None:
         self._generations: dict[str, Generation] = {}
+        self._unended: dict[str, Generation] = {}
         self._ended: deque[Generation] = deque()
         self._kept_bytes = 0
 
@@ -23,8 +24,13 @@ class GenerationStore:
         """All of them, also while some are forgotten."""
         return iter(list(self._generations.values()))
 
+    @property
+    def unended(self) -> list[Generation]:
+        """Those that wait or run, in the order of their acceptance."""
+        return list(self._unended.values())
+
     def add(self, generation: Generation) -> None:
-        self._generations[generation.generation_id] = generation
+        self._generations[generation.generation_id] = self._unended[generation.generation_id] = generation
 
     def find(self, generation_id: str) -> Generation | None:
         return self._generations.get(generation_id)
@@ -36,15 +42,19 @@ class GenerationStore:
 
     def keep_ended(self, generation: Generation) -> None:
         """Its end has come: it can be resumed until `forget_old` drops it."""
+        self._unended.pop(generation.generation_id, None)
         self._ended.append(generation)
         self._kept_bytes += generation.approximate_bytes
 
-    def forget_old(self, now: float) -> None:
-        """Drop those that ended long ago, and the oldest where too much is kept."""
+    def forget_old(self, now: float) -> list[str]:
+        """Drop those that ended long ago, and the oldest where too much is kept; the ids of these."""
+        forgotten: list[str] = []
         while self._ended and (self._kept_bytes > MOST_KEPT_BYTES or self._is_old(self._ended[0], now)):
             oldest = self._ended.popleft()
             self._kept_bytes -= oldest.approximate_bytes
             del self._generations[oldest.generation_id]
+            forgotten.append(oldest.generation_id)
+        return forgotten
 
     def _is_old(self, generation: Generation, now: float) -> bool:
         return generation.ended_at is not None and now - generation.ended_at > KEPT_SECONDS

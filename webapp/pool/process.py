@@ -14,6 +14,8 @@ import zmq
 from webapp.catalog import read_catalog
 from webapp.pool.dispatcher import Dispatcher
 from webapp.pool.engine_processes import EngineProcesses
+from webapp.pool.journal import Journal
+from webapp.pool.recording import Recording
 from webapp.pool.roster import Roster
 from webapp.pool.waiting_line import WaitingLine
 from webapp.processes import end_with_parent
@@ -51,14 +53,19 @@ class Pool:
             self._roster.ensure(entry)
         self._processes = EngineProcesses()
         line = WaitingLine(queue_length=settings.queue_length, client_limit=settings.client_limit)
+        self._journal = Journal(settings.journal_dir)
         self._dispatcher = Dispatcher(
             catalog,
             self._roster,
             line,
             epoch=secrets.token_hex(8),
             processes=self._processes,
+            disk=self._journal,
             idle_unload_seconds=settings.idle_unload_seconds,
+            queue_seconds=settings.queue_seconds,
+            generation_seconds=settings.generation_seconds,
         )
+        self._recover()
         self._context = zmq.Context()
         self._web = self._bind(settings.web_address)
         self._engines = self._bind(settings.engine_address)
@@ -83,6 +90,25 @@ class Pool:
                 self._ping_engines()
             self._flush()
         self._stop_engines()
+        self._journal.close()
+
+    def _recover(self) -> None:
+        """Take over what an earlier pool has left in the journal."""
+        now = time.monotonic()
+        recording = Recording()
+        for record, is_same_clock in self._journal.recover():
+            # After a boot the clock began anew: what is known of the time before is its order.
+            recording.take(record, min(record.at, now) if is_same_clock else now)
+        for problem in recording.problems:
+            log.error("the journal: %s", problem)
+        self._dispatcher.restore(recording.generations.values(), now)
+        self._journal.start(now)
+        if recording.generations:
+            log.info(
+                "the journal has %d generations, of which %d go on",
+                len(recording.generations),
+                len(recording.unended()),
+            )
 
     def _stop(self, signal_number: int, frame: FrameType | None) -> None:
         self._has_to_stop = True
@@ -130,15 +156,20 @@ class Pool:
                 self._dispatcher.ping_engine(engine)
 
     def _flush(self) -> None:
-        """Send what the turn has made: to each web process one message."""
+        """Keep what the turn has made, then send it: to each web process one message."""
         # To lose a web process makes messages for others: they go out with the next turn.
-        web_messages, engine_messages = self._dispatcher.outbox.take()
-        for reader, messages in web_messages.items():
+        turn = self._dispatcher.outbox.take()
+        now = time.monotonic()
+        # First of all: what anybody has seen is in the journal.
+        self._journal.append(turn.rows, now)
+        if turn.forgotten:
+            self._journal.forget(turn.forgotten, now)
+        for reader, messages in turn.to_web.items():
             try:
                 self._web.send_multipart([reader, encode(messages)], zmq.NOBLOCK)
             except zmq.ZMQError:
-                self._dispatcher.lose_web_process(reader, time.monotonic())
-        for engine_id, message in engine_messages:
+                self._dispatcher.lose_web_process(reader, now)
+        for engine_id, message in turn.to_engines:
             try:
                 self._engines.send_multipart([engine_id.encode(), encode(message)], zmq.NOBLOCK)
             except zmq.ZMQError as error:

@@ -52,6 +52,8 @@ class Engine:
     takes_until: float = math.inf
     # It has been told to end.
     is_stopping: bool = False
+    # Its process ended by itself, or had to be ended because it hung in a step: what ran on it may be why.
+    has_crashed: bool = False
     # What it is said or estimated to take, whether it is loaded or not.
     needed_bytes: int = field(init=False)
 
@@ -68,6 +70,10 @@ class Engine:
         if not self.heartbeat or not self.is_ready or self.is_draining or self.is_stopping:
             return 0
         return self.heartbeat.capacity - len(self.leases)
+
+    def is_open_to(self, accepted_at: float) -> bool:
+        """Whether it takes generations accepted then, if it has room."""
+        return self.is_ready and not self.is_stopping and accepted_at <= self.takes_until
 
     def room_for(self, accepted_at: float) -> int:
         """Generations it can still take of those accepted then."""
@@ -118,13 +124,17 @@ class Engine:
         """It failed to start again and again, and the next try is not yet due."""
         return self.has_failed_often and not self.is_started and now < self.start_due_at
 
+    @property
+    def is_stuck(self) -> bool:
+        """It has sat in one turn of its main loop for too long."""
+        return self.is_ready and self.heartbeat is not None and self.heartbeat.turn_age > LONGEST_TURN_SECONDS
+
     def is_hanging(self, now: float) -> bool:
-        """Its process lives and says nothing, or has sat in one turn for too long."""
+        """Its process lives and says nothing, as one that somebody has stopped; or it is stuck."""
         if not self.is_started:
             return False
         late = HEARTBEAT_LATE_SECONDS if self.is_ready else HEARTBEAT_LATE_LOADING_SECONDS
-        is_stuck = self.is_ready and self.heartbeat is not None and self.heartbeat.turn_age > LONGEST_TURN_SECONDS
-        return is_stuck or now - max(self.heartbeat_at, self.started_at) > late
+        return self.is_stuck or now - max(self.heartbeat_at, self.started_at) > late
 
     def started(self, engine_id: str, pid: int, now: float) -> None:
         """A process has taken the post."""
@@ -147,7 +157,7 @@ class Engine:
             self.start_due_at = now + RESTART_PAUSES[min(self.failed_starts, len(RESTART_PAUSES) - 1)]
             self.restarts += 1
         self.leases.clear()
-        self.is_started = self.is_connected = self.is_stopping = False
+        self.is_started = self.is_connected = self.is_stopping = self.has_crashed = False
         self.takes_until = math.inf
         self.heartbeat, self.last_token_at = None, None
         return lost

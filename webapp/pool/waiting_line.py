@@ -57,9 +57,13 @@ class WaitingLine:
         self._last_turns[client] = next(self._turns)
 
     def put_back(self, generation: Generation) -> None:
-        """A generation whose engine was lost waits again, where its arrival puts it."""
-        self._waiting[generation.submit.request.model].append(generation)
+        """A generation that ran waits again, where its arrival puts it."""
+        self.restore(generation)
         self.release(generation)
+
+    def restore(self, generation: Generation) -> None:
+        """A generation that was admitted once stands in line again."""
+        self._waiting[generation.submit.request.model].append(generation)
 
     def release(self, generation: Generation) -> None:
         """A generation that ran has ended."""
@@ -79,9 +83,8 @@ class WaitingLine:
         turns = self._running.copy()
         keyed: list[tuple[float, int, float, Generation]] = []
         for generation in sorted(self._waiting[model], key=lambda waiting: waiting.accepted_at):
-            # One whose engine was lost goes first: its reader has already seen the start.
             client = generation.submit.client
-            turn = -math.inf if generation.is_suspect else turns[client]
+            turn = -math.inf if generation.is_interrupted else turns[client]
             turns[client] += 1
             keyed.append((turn, self._last_turns.get(client, 0), generation.accepted_at, generation))
         return [generation for *_, generation in sorted(keyed, key=lambda key: key[:3])]
@@ -89,6 +92,10 @@ class WaitingLine:
     def waiting_since(self, model: str) -> float | None:
         """When the one who has waited longest for this model arrived; None where nobody waits."""
         return min((generation.accepted_at for generation in self._waiting.get(model, ())), default=None)
+
+    def has_waiting(self, model: str) -> bool:
+        """Whether any wait for this model."""
+        return bool(self._waiting.get(model))
 
     def models(self) -> list[str]:
         """The models for which any wait, in the order in which the first of each arrived."""

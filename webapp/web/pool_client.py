@@ -9,6 +9,7 @@ import itertools
 import logging
 import os
 from collections import defaultdict
+from dataclasses import dataclass, field
 
 import gevent
 import msgspec
@@ -23,11 +24,13 @@ from webapp.wire.messages import (
     Abort,
     Accepted,
     Answer,
+    AskMetrics,
     AskState,
     Attach,
     Detach,
     Ended,
     Gone,
+    MetricsText,
     PoolHello,
     PoolState,
     PoolToWeb,
@@ -40,13 +43,23 @@ from webapp.wire.messages import (
 
 log = logging.getLogger(__name__)
 
-HELLO_SECONDS = 0.5
-# How long a question waits for the pool's answer.
-ANSWER_SECONDS = 2.0
+# Also how late a new pool is noticed.
+HELLO_SECONDS = 0.25
+# How long a question waits for the pool's answer: long enough for another pool to start, read the journal and answer.
+ANSWER_SECONDS = 4.0
 # Messages read before the other greenlets have their turn.
 MOST_READ = 64
 # Messages that may wait for the pool: an Attach for each reader, when a new pool comes, and a Detach for each.
 MOST_UNSENT = 20_000
+
+
+AnsweredQuestion = Submit | Attach | Abort | AskState | AskMetrics
+
+
+@dataclass
+class _Asked:
+    question: AnsweredQuestion
+    answer: "AsyncResult[Answer]" = field(default_factory=AsyncResult)
 
 
 class PoolClient:
@@ -56,7 +69,8 @@ class PoolClient:
         self._address = address
         self._socket: ZmqSocket[bytes] | None = None
         self._asks = itertools.count(1)
-        self._answers: dict[int, AsyncResult[Answer]] = {}
+        # Questions that somebody waits for.
+        self._asked: dict[int, _Asked] = {}
         self._subscriptions: dict[str, list[Subscription]] = defaultdict(list)
         # Subscriptions whose question is on its way.
         self._subscribing: dict[int, Subscription] = {}
@@ -101,6 +115,12 @@ class PoolClient:
         """The pool at this moment. Raises PoolUnavailable."""
         answer = self._ask(AskState(ask=self.next_ask(), probe=has_to_probe))
         assert isinstance(answer, PoolState)
+        return answer
+
+    def metrics(self) -> MetricsText:
+        """What the pool has counted. Raises PoolUnavailable."""
+        answer = self._ask(AskMetrics(ask=self.next_ask()))
+        assert isinstance(answer, MetricsText)
         return answer
 
     def drain(self, *, patience_seconds: float) -> None:
@@ -164,18 +184,17 @@ class PoolClient:
             self._subscribing.pop(question.ask, None)
         return answer
 
-    def _ask(self, question: Submit | Attach | Abort | AskState) -> Answer:
-        result: AsyncResult[Answer] = AsyncResult()
-        self._answers[question.ask] = result
+    def _ask(self, question: AnsweredQuestion) -> Answer:
+        asked = self._asked[question.ask] = _Asked(question)
         try:
             self._send(question)
-            answer = result.get(timeout=ANSWER_SECONDS)
+            answer = asked.answer.get(timeout=ANSWER_SECONDS)
             assert answer is not None
             return answer
         except gevent.Timeout:
             raise PoolUnavailable("The pool does not answer.", retry_after=1) from None
         finally:
-            del self._answers[question.ask]
+            del self._asked[question.ask]
 
     def _send(self, message: WebToPool) -> None:
         try:
@@ -229,18 +248,23 @@ class PoolClient:
             readers = self._subscriptions[subscription.generation_id]
             if subscription not in readers:
                 readers.append(subscription)
-        result = self._answers.get(answer.ask)
-        if result:
-            result.set(answer)
+        asked = self._asked.get(answer.ask)
+        if asked:
+            asked.answer.set(answer)
         elif subscription and isinstance(answer, Gone):
             # It attached anew, and the pool has lost the generation.
             subscription.put(answer)
 
     def _take_hello(self, hello: PoolHello) -> None:
-        if self._epoch and (hello.is_first or hello.epoch != self._epoch):
+        is_new = bool(self._epoch) and hello.epoch != self._epoch
+        if is_new:
+            # What the old pool did not answer is asked again; to ask twice does no harm.
+            self._subscribing = {ask: asking for ask, asking in self._subscribing.items() if ask in self._asked}
+            for asked in list(self._asked.values()):
+                with contextlib.suppress(PoolUnavailable):
+                    self._send(asked.question)
+        if is_new or (self._epoch and hello.is_first):
             log.warning("the pool is a new one, or had given this process up; readers attach anew")
-            # What was asked of the old pool is never answered; those who wait for an answer time out.
-            self._subscribing = {ask: asking for ask, asking in self._subscribing.items() if ask in self._answers}
             for subscriptions in list(self._subscriptions.values()):
                 for subscription in subscriptions:
                     self.attach_anew(subscription)

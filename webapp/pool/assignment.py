@@ -1,0 +1,149 @@
+"""Which engine runs which generation: gives, takes back, shares fairly, and finds out whose fault a loss is.
+
+Knows no sockets and no web processes.
+"""
+
+import itertools
+import logging
+import secrets
+from collections import Counter
+
+from webapp.pool.endings import Endings
+from webapp.pool.generation_log import Generation
+from webapp.pool.outbox import Outbox
+from webapp.pool.residency import Residency
+from webapp.pool.roster import Engine, Roster
+from webapp.pool.waiting_line import WaitingLine
+from webapp.wire.generation import Failed, Loading, Queued
+from webapp.wire.messages import AbortLease, Dispatch
+
+log = logging.getLogger(__name__)
+
+
+def _hardship(generation: Generation, shares: Counter[str]) -> tuple[int, int, int]:
+    """How hard it is on a running generation to give way: less on large shares, short texts, and the youngest."""
+    assert generation.lease is not None
+    return -shares[generation.submit.client], len(generation.token_ids), -generation.lease
+
+
+class Assignment:
+    """Brings the line's generations to the roster's engines. Every dispatch has a fresh lease."""
+
+    def __init__(
+        self, roster: Roster, line: WaitingLine, residency: Residency, endings: Endings, outbox: Outbox
+    ) -> None:
+        self._roster = roster
+        self._line = line
+        self._residency = residency
+        self._endings = endings
+        self._outbox = outbox
+        # A random start, so that no lease of an earlier pool is taken for one of this pool's.
+        self._leases = itertools.count(secrets.randbits(40) << 20)
+
+    def dispatch_waiting(self, model: str, now: float) -> None:
+        """Give what waits for this model to engines that have room; tell the others where they stand."""
+        engines = self._roster.of_model(model)
+        if all(engine.is_hopeless(now) for engine in engines):
+            self.fail_waiting(model, f"{model} cannot be loaded: {self._roster.failure(model)}", now)
+        while self._dispatch_next(model, engines, now) or self._share(model, engines, now):
+            pass
+        self.publish_places(model)
+
+    def fail_waiting(self, model: str, reason: str, now: float) -> None:
+        """All that wait for this model wait in vain."""
+        for generation in self._line.in_order(model):
+            self._endings.fail(generation, "ModelUnavailable", reason, now)
+
+    def give(self, engine: Engine, generation: Generation, now: float) -> None:
+        """Have the engine run it, from where it stands."""
+        lease = next(self._leases)
+        generation.engine_id, generation.lease = engine.engine_id, lease
+        generation.is_interrupted = False
+        engine.leases[lease] = generation
+        if not generation.is_probe:
+            engine.last_used_at = now
+        dispatch = Dispatch(
+            generation_id=generation.generation_id,
+            lease=lease,
+            request=generation.submit.request,
+            token_ids=tuple(generation.token_ids),
+        )
+        self._outbox.send(engine.engine_id, dispatch)
+
+    def take_back(self, engine: Engine, generation: Generation) -> None:
+        """The engine is to drop it; what it still says of it is fenced off."""
+        assert generation.lease is not None
+        self._outbox.send(engine.engine_id, AbortLease(generation.generation_id, generation.lease))
+        del engine.leases[generation.lease]
+
+    def interrupt(self, generation: Generation, now: float, *, is_crash: bool) -> None:
+        """What ran it is lost: it goes on elsewhere; where it is the one that loses engines, it fails alone."""
+        is_poison = generation.is_suspect
+        generation.note_loss(is_crash=is_crash)
+        if is_poison:
+            # There is no engine any more to be told.
+            self._endings.end(generation, Failed("EngineLost", "Engines were lost under this generation."), now)
+            return
+        self._put_back(generation)
+        generation.is_interrupted = True
+
+    def publish_places(self, model: str) -> None:
+        """Tell those that wait where they stand, where that has changed."""
+        waiting = self._line.in_order(model)
+        if not waiting:
+            return
+        engines = self._roster.of_model(model)
+        is_queued = any(engine.is_ready for engine in engines) or self._residency.is_blocked(model)
+        fraction = max((engine.load_fraction for engine in engines), default=0.0)
+        for place, generation in enumerate(waiting, start=1):
+            self._outbox.publish_status(generation, Queued(place) if is_queued else Loading(fraction))
+
+    def _dispatch_next(self, model: str, engines: list[Engine], now: float) -> bool:
+        """Give the next generation to the engine with most room; False where nothing can be given."""
+        # Nothing joins a suspect, so that the one that loses engines is found and fails alone.
+        able = [engine for engine in engines if engine.room > 0 and not engine.has_suspect]
+        for generation in self._line.in_order(model) if able else ():
+            takers = [engine for engine in able if engine.room_for(generation.accepted_at)]
+            if takers:
+                self._take_from_line(generation, now)
+                self.give(max(takers, key=lambda engine: engine.room), generation, now)
+                return True
+        return False
+
+    def _share(self, model: str, engines: list[Engine], now: float) -> bool:
+        """Where no engine has room: put a generation of whoever runs most back, for one of whoever runs fewer.
+
+        Only where that makes the shares more equal, so that it comes to an end. The one that gives way has made the
+        fewest tokens, which are read again when its turn comes; its reader sees a pause.
+        """
+        running = [
+            (engine, generation)
+            for engine in engines
+            if not engine.has_suspect
+            for generation in engine.leases.values()
+            if not generation.is_probe
+        ]
+        shares = Counter(generation.submit.client for _, generation in running)
+        for generation in self._line.in_order(model) if shares else ():
+            fewer_than = shares[generation.submit.client] + 2
+            able = [
+                (engine, other)
+                for engine, other in running
+                if shares[other.submit.client] >= fewer_than and engine.is_open_to(generation.accepted_at)
+            ]
+            if able:
+                engine, victim = min(able, key=lambda pair: _hardship(pair[1], shares))
+                self.take_back(engine, victim)
+                self._put_back(victim)
+                self._take_from_line(generation, now)
+                self.give(engine, generation, now)
+                return True
+        return False
+
+    def _take_from_line(self, generation: Generation, now: float) -> None:
+        self._line.take(generation)
+        generation.dispatched_at = generation.dispatched_at or now
+
+    def _put_back(self, generation: Generation) -> None:
+        generation.engine_id = generation.lease = None
+        self._line.put_back(generation)
