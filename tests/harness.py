@@ -227,11 +227,16 @@ def wait_until(condition: Callable[[], bool], seconds: float, message: Callable[
     return time.monotonic() - started_at
 
 
-def make_server(data_dir: Path, *, models_file: Path | None = SCRIPTED_MODELS, **settings: str) -> Server:
-    """A server that is not yet started. With `models_file` None, the shipped catalogue."""
+def free_port() -> int:
+    """A port of this machine that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def make_server(data_dir: Path, *, models_file: Path | None = SCRIPTED_MODELS, **settings: str) -> Server:
+    """A server that is not yet started. With `models_file` None, the shipped catalogue."""
+    port = free_port()
     environ = {name: value for name, value in os.environ.items() if not name.startswith("JETON_")}
     if cache := os.environ.get("JETON_CACHE_DIR"):
         environ["JETON_CACHE_DIR"] = cache

@@ -3,8 +3,10 @@
 import argparse
 import logging.config
 import sys
+from pathlib import Path
 
 from webapp.catalog import CatalogError, ModelNotFound
+from webapp.engine_keys import create_engine_keys
 from webapp.log_format import logging_config
 from webapp.settings import SettingInvalid, Settings, make_folders, read_settings
 
@@ -27,6 +29,13 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="start everything: the pool, its engines and the web processes")
     commands.add_parser("pool", help="the pool process; serve starts it")
     commands.add_parser("audit", help="check that every accepted generation is whole; exit status 1 where one is not")
+    keys = commands.add_parser("add-engine", help="let an engine on another machine join: write its keys to a folder")
+    keys.add_argument("name", help="what the engine is called; its file in the folder of keys")
+    keys.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="bring this folder to that machine")
+    join = commands.add_parser("join", help="one engine process for a pool on another machine")
+    join.add_argument("--model", required=True, help="the entry of this machine's catalogue, and of the pool's")
+    join.add_argument("--pool", required=True, metavar="ADDRESS", help="the pool's JETON_JOIN_ADDRESS")
+    join.add_argument("--keys", type=Path, required=True, metavar="FOLDER", help="what add-engine has written")
     engine = commands.add_parser("engine", help="one engine process; the pool starts it")
     engine.add_argument("--model", required=True)
     engine.add_argument("--engine-id", required=True)
@@ -48,10 +57,16 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
             from webapp.pool import audit
 
             sys.exit(audit.main(settings))
+        case "add-engine":
+            create_engine_keys(settings.keys_dir, options.name, target=options.to)
         case "engine":
             from webapp.engine import process as engine_process
 
             engine_process.main(settings, model=options.model, engine_id=options.engine_id)
+        case "join":
+            from webapp.engine import process as engine_process
+
+            engine_process.join(settings, model=options.model, pool_address=options.pool, keys_folder=options.keys)
 
 
 def _complain(error: Exception) -> int:

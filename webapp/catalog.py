@@ -47,7 +47,8 @@ class ModelUnavailable(Exception):
 class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     """Where weights come from: a local `folder`, a `hub` repository, or a `file` inside an installed Python `package`.
 
-    `scripted` needs none: the scripted engine answers, after `load_seconds`.
+    `scripted` needs none: the scripted engine answers, after `load_seconds`. `remote`: they are where the engines are,
+    which join from other machines.
     """
 
     folder: str | None = None
@@ -55,6 +56,7 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     package: str | None = None
     file: str | None = None
     scripted: bool = False
+    remote: bool = False
     load_seconds: Annotated[float, Meta(ge=0)] = 0.0
 
 
@@ -105,11 +107,18 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @cached_property
     def is_installed(self) -> bool:
-        return self.weights.scripted or self.weights_path() is not None
+        return self.weights.scripted or self.weights.remote or self.weights_path() is not None
+
+    @property
+    def local_engines(self) -> int:
+        """Engine processes of this model on this machine."""
+        return 0 if self.weights.remote else self.engines
 
     @cached_property
     def needed_bytes(self) -> int:
         """The memory that one engine takes, as the catalogue says or by a rough estimate from its weights."""
+        if self.weights.remote:
+            return 0
         if self.memory:
             return parse_memory(self.memory)
         if self.weights.scripted:
@@ -244,7 +253,8 @@ def _check(entries: list[CatalogEntry], path: Path) -> None:
 
 
 def _missing_library(entry: CatalogEntry) -> str | None:
-    if entry.precision != "int8" or entry.weights.scripted or find_spec("bitsandbytes"):
+    is_elsewhere = entry.weights.scripted or entry.weights.remote
+    if entry.precision != "int8" or is_elsewhere or find_spec("bitsandbytes"):
         return None
     return f"{entry.name} runs in int8 by bitsandbytes, which is not installed on this machine."
 

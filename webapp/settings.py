@@ -51,6 +51,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     proxies: int = 0
     body_seconds: float = 30.0
     grace_seconds: float = 15.0
+    # Where engines on other machines may join; None is nowhere.
+    join_address: str | None = None
     queue_seconds: float = 600.0
     generation_seconds: float = 3600.0
     # In bytes; None is no bound.
@@ -62,6 +64,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     @property
     def database_url(self) -> str:
         return f"sqlite:///{self.data_dir / 'jeton.sqlite3'}"
+
+    @property
+    def keys_dir(self) -> Path:
+        """The pool's own keys, and the public ones of engines on other machines."""
+        return self.data_dir / "keys"
 
     @property
     def journal_dir(self) -> Path:
@@ -101,6 +108,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         proxies=_integer(environ, "JETON_PROXIES", 0, least=0, most=10),
         body_seconds=_integer(environ, "JETON_BODY_SECONDS", 30, least=1, most=3600),
         grace_seconds=_integer(environ, "JETON_GRACE_SECONDS", 15, least=1, most=3600),
+        join_address=_tcp_address(environ, "JETON_JOIN_ADDRESS"),
         queue_seconds=_integer(environ, "JETON_QUEUE_SECONDS", 600, least=1, most=86_400),
         generation_seconds=_integer(environ, "JETON_GENERATION_SECONDS", 3600, least=1, most=86_400),
         memory_budget=_memory(environ, "JETON_MEMORY_BUDGET"),
@@ -175,6 +183,13 @@ def _secret(environ: Mapping[str, str], name: str) -> str | None:
     if len(text) < 8 or not re.fullmatch(r"[!-~]+", text):
         raise SettingInvalid(name, "must have at least 8 characters, none of them a space or outside ASCII")
     return text
+
+
+def _tcp_address(environ: Mapping[str, str], name: str) -> str | None:
+    text = environ.get(name)
+    if text and not re.fullmatch(r"tcp://[^\s/]+:[0-9]{1,5}", text):
+        raise SettingInvalid(name, f"must be an address such as tcp://10.0.0.1:9470, not {text!r}")
+    return text or None
 
 
 def _device(environ: Mapping[str, str], name: str) -> str:

@@ -130,6 +130,9 @@ class Disk:
     """Keeps nothing; fails when it is told to."""
 
     is_failing: bool = False
+    size: int = 0
+    unwritten_bytes: int = 0
+    unsynced_seconds: float = 0.0
 
 
 class Pool:
@@ -171,7 +174,7 @@ class Pool:
             self.line,
             epoch=EPOCH,
             processes=self.keeper,
-            disk=self.disk,
+            journal=self.disk,
             idle_unload_seconds=idle_unload_seconds,
             queue_seconds=queue_seconds,
             generation_seconds=generation_seconds,

@@ -9,6 +9,7 @@ from webapp.wire.generation import Delta, Failed, Finished, Loading, Started, Us
 from webapp.wire.messages import (
     AbortLease,
     Accepted,
+    AskHello,
     EngineHeartbeat,
     EngineHello,
     EnginePing,
@@ -267,7 +268,7 @@ def test_stranger_that_does_not_say_hello_is_told_the_epoch_and_to_drop_all() ->
 
     pool.from_engine("3-1", StepEvents([LeaseEvent("g", 1, Delta(0, "a", (1,)))]))
 
-    assert pool.told["3-1"] == [EnginePing(EPOCH, ())]
+    assert pool.told["3-1"] == [AskHello()]
 
 
 def test_engine_of_an_earlier_pool_takes_the_vacant_post() -> None:
@@ -278,7 +279,7 @@ def test_engine_of_an_earlier_pool_takes_the_vacant_post() -> None:
     pool.beat("3-1")
 
     assert pool.keeper.watched == [4242]
-    assert pool.told["3-1"][0] == EnginePing(EPOCH, ())
+    assert pool.told["3-1"][0] == EnginePing(())
     assert "g" in pool.running("3-1")
     assert pool.state().engines[0].pid == 4242
 
@@ -315,7 +316,7 @@ def test_ping_names_exactly_the_leases_of_the_engine() -> None:
     pool.from_engine(engine, EngineHello(engine_id=engine, pid=5001, model=MODEL))
 
     leases = {dispatch.generation_id: dispatch.lease for dispatch in pool.dispatches(engine)}
-    assert pool.told[engine][-1] == EnginePing(EPOCH, (leases["h"],))
+    assert pool.told[engine][-1] == EnginePing((leases["h"],))
 
 
 # --- probes, state ---

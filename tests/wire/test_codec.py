@@ -24,6 +24,7 @@ from webapp.wire.messages import (
     Abort,
     AbortLease,
     Accepted,
+    AskHello,
     AskState,
     Attach,
     Detach,
@@ -136,7 +137,8 @@ TO_WEB = [
 TO_ENGINE = [
     Dispatch(generation_id="g", lease=2**62, request=REQUEST, token_ids=(1, 2, 3)),
     AbortLease("g", 5),
-    EnginePing("epoch", (1, 2**62)),
+    EnginePing((1, 2**62)),
+    AskHello(),
     EngineStop(),
 ]
 FROM_ENGINE = [

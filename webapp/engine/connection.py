@@ -5,6 +5,7 @@ It also keeps the heartbeat going while the main thread loads or computes.
 """
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -12,13 +13,14 @@ from collections.abc import Callable
 
 import zmq
 
+from webapp.engine_keys import EngineKeys
 from webapp.wire.codec import decode_pool_to_engine, encode
-from webapp.wire.messages import EngineHeartbeat, EngineHello, EnginePing, EngineToPool, PoolToEngine
+from webapp.wire.messages import AskHello, EngineHeartbeat, EngineHello, EngineToPool, PoolToEngine
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.5
-# An engine that has heard no pool for this long is an orphan nobody wants.
+# An engine of the pool's own that has heard none for this long is an orphan nobody wants.
 ORPHAN_SECONDS = 15.0
 _WAKE_ADDRESS = "inproc://outgoing"
 
@@ -26,10 +28,18 @@ _WAKE_ADDRESS = "inproc://outgoing"
 class PoolConnection:
     """Sends from the main thread, receives into a queue, and beats.
 
-    `heartbeat` is called in this connection's thread. The queue ends with None when the pool is gone for good.
+    `heartbeat` is called in this connection's thread. With `keys` the pool is on another machine, and may come and
+    go; without, the queue ends with None when the pool is gone for good.
     """
 
-    def __init__(self, address: str, hello: EngineHello, heartbeat: Callable[[], EngineHeartbeat]) -> None:
+    def __init__(
+        self,
+        address: str,
+        hello: EngineHello,
+        heartbeat: Callable[[], EngineHeartbeat],
+        *,
+        keys: EngineKeys | None = None,
+    ) -> None:
         self.incoming: queue.SimpleQueue[PoolToEngine | None] = queue.SimpleQueue()
         self._hello = hello
         self._heartbeat = heartbeat
@@ -47,6 +57,13 @@ class PoolConnection:
         self._pool.setsockopt(zmq.SNDHWM, 0)
         self._pool.setsockopt(zmq.RECONNECT_IVL, 50)
         self._pool.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
+        if keys:
+            self._pool.curve_publickey, self._pool.curve_secretkey = keys.public, keys.secret
+            self._pool.curve_serverkey = keys.pool_public
+            # A cable that is out is noticed, and the connection made anew when it is in again.
+            self._pool.setsockopt(zmq.HEARTBEAT_IVL, 500)
+            self._pool.setsockopt(zmq.HEARTBEAT_TIMEOUT, 1500)
+        self._orphan_seconds = math.inf if keys else ORPHAN_SECONDS
         self._pool.connect(address)
         self._thread = threading.Thread(target=self._run, name="pool-connection", daemon=True)
         self._thread.start()
@@ -67,7 +84,6 @@ class PoolConnection:
         poller.register(self._receiver, zmq.POLLIN)
         poller.register(self._pool, zmq.POLLIN)
         self._pool.send(encode(self._hello))
-        epoch = ""
         heard_at = time.monotonic()
         beat_due_at = 0.0
         is_open = True
@@ -76,20 +92,20 @@ class PoolConnection:
             if now >= beat_due_at:
                 beat_due_at = now + HEARTBEAT_SECONDS
                 self._pool.send(encode(self._heartbeat()))
-            if now - heard_at > ORPHAN_SECONDS:
-                log.warning("no pool has spoken for %.0f seconds; ending", ORPHAN_SECONDS)
+            if now - heard_at > self._orphan_seconds:
+                log.warning("no pool has spoken for %.0f seconds; ending", self._orphan_seconds)
                 self.incoming.put(None)
                 heard_at = now
             ready = dict(poller.poll(max(0, int((beat_due_at - now) * 1000))))
             if self._pool in ready:
                 heard_at = now
                 message = decode_pool_to_engine(self._pool.recv())
-                if isinstance(message, EnginePing) and message.epoch != epoch:
-                    epoch = message.epoch
+                if isinstance(message, AskHello):
                     self._pool.send(encode(self._hello))
-                    # A new pool learns at once that this engine is ready.
+                    # The pool learns at once whether this engine is ready.
                     beat_due_at = now
-                self.incoming.put(message)
+                else:
+                    self.incoming.put(message)
             if self._receiver in ready:
                 frame = self._receiver.recv()
                 is_open = bool(frame)

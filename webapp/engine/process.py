@@ -6,16 +6,21 @@ All work on tensors happens in this process's main thread. Knows nothing of sock
 import logging
 import os
 import queue
+import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from webapp.catalog import CatalogEntry, read_catalog
 from webapp.engine.connection import PoolConnection
 from webapp.engine.runner import LoadProgress, Runner
 from webapp.engine.scripted_runner import load_scripted
+from webapp.engine_keys import EngineKeys, read_engine_keys
 from webapp.settings import Settings
 from webapp.wire.messages import (
+    REMOTE_PREFIX,
     AbortLease,
     Dispatch,
     EngineHeartbeat,
@@ -38,7 +43,7 @@ LoadRunner = Callable[[CatalogEntry, LoadProgress], Runner]
 class Engine:
     """One model's runner and its line to the pool."""
 
-    def __init__(self, entry: CatalogEntry, *, engine_id: str, address: str) -> None:
+    def __init__(self, entry: CatalogEntry, *, engine_id: str, address: str, keys: EngineKeys | None = None) -> None:
         self._entry = entry
         self._runner: Runner | None = None
         self._load_fraction = 0.0
@@ -48,7 +53,7 @@ class Engine:
         # Dispatches that were not started yet, by lease.
         self._arrived: dict[int, Dispatch] = {}
         hello = EngineHello(engine_id=engine_id, pid=os.getpid(), model=entry.name)
-        self._connection = PoolConnection(address, hello, self._heartbeat)
+        self._connection = PoolConnection(address, hello, self._heartbeat, keys=keys)
 
     def run(self, load_runner: LoadRunner) -> None:
         """Load and serve until the pool says stop or is gone."""
@@ -129,11 +134,20 @@ class Engine:
 
 
 def main(settings: Settings, *, model: str, engine_id: str) -> None:
-    """The entry of `python -m webapp engine`."""
+    """The entry of `python -m webapp engine`, which the pool starts."""
     # Ctrl+C in a terminal reaches the whole process group; the pool stops its engines in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     entry = read_catalog(settings.models_file).find(model)
     Engine(entry, engine_id=engine_id, address=settings.engine_address).run(_loader(settings))
+
+
+def join(settings: Settings, *, model: str, pool_address: str, keys_folder: Path) -> None:
+    """The entry of `python -m webapp join`: an engine of a pool on another machine. Raises SettingInvalid."""
+    entry = read_catalog(settings.models_file).find(model)
+    keys = read_engine_keys(keys_folder)
+    engine_id = f"{REMOTE_PREFIX}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    log.info("engine %s joins %s with %s", engine_id, pool_address, model)
+    Engine(entry, engine_id=engine_id, address=pool_address, keys=keys).run(_loader(settings))
 
 
 def _loader(settings: Settings) -> LoadRunner:

@@ -26,17 +26,21 @@ WORDS = ("jeton ", "le ", "petit ", "rond ", "de ", "métal ", "vaut ", "un ", "
 END_ID = 1_000_000
 # The longest sleep of a step, so that an abort is heard within it.
 LONGEST_SLEEP_SECONDS = 0.01
+# What is due this soon after the first makes one step with it: a model's tokens come by the batch, not one by one.
+STEP_WINDOW_SECONDS = 0.005
 LOAD_STEP_SECONDS = 0.05
 
 
 class Script(Struct, frozen=True, forbid_unknown_fields=True):
     """What a generation does. Each `…_at` counts completion tokens before the event.
 
-    `pieces` are the texts of its tokens, one each; without them, `tokens` words are drawn.
+    `pieces` are the texts of its tokens, one each; without them, `tokens` words are drawn. With `stamps`, each
+    word is the moment it was made, CLOCK_MONOTONIC in nanoseconds, and a space: what measures how late it comes.
     """
 
     pieces: tuple[str, ...] | None = None
     tokens: int = 100
+    stamps: bool = False
     step_seconds: float = 0.0
     prefill_seconds: float = 0.0
     # The generation fails, with an error of its own or for want of memory.
@@ -56,7 +60,7 @@ class ScriptedDetokenizer:
     def push(self, token_id: int) -> str:
         if self.script.pieces is not None:
             return self.script.pieces[token_id]
-        return WORDS[token_id]
+        return f"{time.monotonic_ns()} " if self.script.stamps else WORDS[token_id]
 
     def flush(self) -> str:
         return ""
@@ -113,18 +117,18 @@ class ScriptedRunner:
         self._running.pop(lease, None)
 
     def step(self) -> list[LeaseEvent]:
-        """The next token of every generation that is due; sleeps a little where none is."""
+        """The next token of every generation that is due, or nearly; sleeps a little where none is."""
         now = time.monotonic()
         complete = [running.sequence for running in self._running.values() if running.sequence.finish_reason]
         for sequence in complete:
             del self._running[sequence.lease]
         if complete:
             return [sequence.end() for sequence in complete]
-        due = [running for running in self._running.values() if running.due_at <= now]
-        if not due and self._running:
-            soonest = min(running.due_at for running in self._running.values())
+        soonest = min((running.due_at for running in self._running.values()), default=now)
+        if soonest > now:
             time.sleep(min(soonest - now, LONGEST_SLEEP_SECONDS))
             return []
+        due = [running for running in self._running.values() if running.due_at <= now + STEP_WINDOW_SECONDS]
         return [event for running in due for event in self._advance(running, now)]
 
     def _advance(self, running: _Running, now: float) -> list[LeaseEvent]:

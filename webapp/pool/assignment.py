@@ -10,6 +10,7 @@ from collections import Counter
 
 from webapp.pool.endings import Endings
 from webapp.pool.generation_log import Generation
+from webapp.pool.metrics import Metrics
 from webapp.pool.outbox import Outbox
 from webapp.pool.residency import Residency
 from webapp.pool.roster import Engine, Roster
@@ -30,8 +31,15 @@ class Assignment:
     """Brings the line's generations to the roster's engines. Every dispatch has a fresh lease."""
 
     def __init__(
-        self, roster: Roster, line: WaitingLine, residency: Residency, endings: Endings, outbox: Outbox
+        self,
+        roster: Roster,
+        line: WaitingLine,
+        residency: Residency,
+        endings: Endings,
+        outbox: Outbox,
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
         self._roster = roster
         self._line = line
         self._residency = residency
@@ -43,7 +51,7 @@ class Assignment:
     def dispatch_waiting(self, model: str, now: float) -> None:
         """Give what waits for this model to engines that have room; tell the others where they stand."""
         engines = self._roster.of_model(model)
-        if all(engine.is_hopeless(now) for engine in engines):
+        if engines and all(engine.is_hopeless(now) for engine in engines):
             self.fail_waiting(model, f"{model} cannot be loaded: {self._roster.failure(model)}", now)
         while self._dispatch_next(model, engines, now) or self._share(model, engines, now):
             pass
@@ -84,6 +92,7 @@ class Assignment:
             # There is no engine any more to be told.
             self._endings.end(generation, Failed("EngineLost", "Engines were lost under this generation."), now)
             return
+        self._metrics.redispatched(generation)
         self._put_back(generation)
         generation.is_interrupted = True
 
@@ -133,6 +142,7 @@ class Assignment:
             ]
             if able:
                 engine, victim = min(able, key=lambda pair: _hardship(pair[1], shares))
+                self._metrics.preempted(victim)
                 self.take_back(engine, victim)
                 self._put_back(victim)
                 self._take_from_line(generation, now)
@@ -141,6 +151,7 @@ class Assignment:
         return False
 
     def _take_from_line(self, generation: Generation, now: float) -> None:
+        self._metrics.dispatched(generation, now)
         self._line.take(generation)
         generation.dispatched_at = generation.dispatched_at or now
 

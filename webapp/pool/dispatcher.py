@@ -6,7 +6,6 @@ Knows generations, the line and the roster; knows no sockets and no processes, a
 import logging
 import os
 from collections.abc import Iterable
-from typing import Protocol
 
 import msgspec
 
@@ -15,6 +14,8 @@ from webapp.pool.assignment import Assignment
 from webapp.pool.endings import Endings
 from webapp.pool.generation_log import Generation, ReaderId, make_probe
 from webapp.pool.generation_store import GenerationStore, is_same_owner
+from webapp.pool.metrics import Metrics
+from webapp.pool.metrics_text import JournalState, metrics_text
 from webapp.pool.outbox import Outbox
 from webapp.pool.readers import Readers
 from webapp.pool.recording import RecordedGeneration
@@ -23,8 +24,11 @@ from webapp.pool.roster import Engine, EngineKeeper, Roster
 from webapp.pool.waiting_line import Refusal, WaitingLine
 from webapp.wire.generation import Delta, Finished, Started
 from webapp.wire.messages import (
+    REMOTE_PREFIX,
     Abort,
     Accepted,
+    AskHello,
+    AskMetrics,
     AskState,
     Attach,
     Detach,
@@ -52,15 +56,6 @@ PROBE_AFTER_SECONDS = 5.0
 READERS_RETURN_SECONDS = 5.0
 
 
-class Disk(Protocol):
-    """Where the pool keeps what it has accepted and said."""
-
-    @property
-    def is_failing(self) -> bool:
-        """Whether what is kept now may be lost."""
-        ...
-
-
 class Dispatcher:
     """All state of the pool. `epoch` names this pool process."""
 
@@ -72,14 +67,14 @@ class Dispatcher:
         *,
         epoch: str,
         processes: EngineKeeper,
-        disk: Disk,
+        journal: JournalState,
         idle_unload_seconds: float,
         queue_seconds: float,
         generation_seconds: float,
     ) -> None:
         self.outbox = Outbox()
         self.epoch = epoch
-        self._disk = disk
+        self._journal = journal
         self._queue_seconds = queue_seconds
         self._generation_seconds = generation_seconds
         self._catalog = catalog
@@ -91,8 +86,9 @@ class Dispatcher:
         self._residency = Residency(
             catalog, roster, line, self.outbox, processes=processes, idle_unload_seconds=idle_unload_seconds
         )
-        self._endings = Endings(roster, line, self._generations, self.outbox)
-        self._assignment = Assignment(roster, line, self._residency, self._endings, self.outbox)
+        self._metrics = Metrics(entry.name for entry in catalog.entries if entry.is_installed)
+        self._endings = Endings(roster, line, self._generations, self.outbox, self._metrics)
+        self._assignment = Assignment(roster, line, self._residency, self._endings, self.outbox, self._metrics)
 
     def restore(self, recorded: Iterable[RecordedGeneration], now: float) -> None:
         """Take over what an earlier pool has accepted: what has not ended goes on from its last token."""
@@ -132,6 +128,10 @@ class Dispatcher:
                 if message.probe:
                     self._probe(now)
                 self.outbox.reply(reader, self._state(message.ask, now))
+            case AskMetrics():
+                readers = sum(len(generation.readers) for generation in self._generations.unended)
+                state = self._state(message.ask, now)
+                self.outbox.reply(reader, metrics_text(self._metrics, state, journal=self._journal, readers=readers))
 
     def _submit(self, reader: ReaderId, submit: Submit, now: float) -> None:
         if generation := self._generations.find(submit.generation_id):
@@ -141,9 +141,11 @@ class Dispatcher:
         try:
             engines = self._admit(generation, now)
         except Refusal as refusal:
+            self._metrics.refused(refusal.code)
             refused = Refused(ask=submit.ask, code=refusal.code, message=str(refusal), retry_after=refusal.retry_after)
             self.outbox.reply(reader, refused)
             return
+        self._metrics.accepted(generation)
         self._generations.add(generation)
         self.outbox.accept(generation)
         if submit.attach:
@@ -156,7 +158,7 @@ class Dispatcher:
     def _admit(self, generation: Generation, now: float) -> list[Engine]:
         """Let it stand in line; the posts that may serve it. Raises Refusal, before anything is tokenised."""
         model = generation.submit.request.model
-        if self._disk.is_failing:
+        if self._journal.is_failing:
             raise Refusal("StorageFull", "The disk takes nothing more, and so no new generations.", 10)
         try:
             entry = self._catalog.find(model)
@@ -165,6 +167,8 @@ class Dispatcher:
         if obstacle := self._residency.obstacle(entry):
             raise Refusal("ModelUnavailable", obstacle)
         engines = self._roster.ensure(entry)
+        if not engines:
+            raise Refusal("ModelUnavailable", f"No engine of {model} has joined.", 30)
         if all(engine.is_hopeless(now) for engine in engines):
             raise Refusal("ModelUnavailable", f"{model} cannot be loaded: {self._roster.failure(model)}", 30)
         self._line.admit(generation, is_room=_is_room(engines, now))
@@ -172,6 +176,7 @@ class Dispatcher:
 
     def _submit_again(self, reader: ReaderId, submit: Submit, generation: Generation) -> None:
         if not is_same_owner(generation.submit.owner, submit.owner):
+            self._metrics.refused("GenerationExists")
             refused = Refused(ask=submit.ask, code="GenerationExists", message="This generation id is taken.")
             self.outbox.reply(reader, refused)
             return
@@ -181,6 +186,7 @@ class Dispatcher:
 
     def lose_web_process(self, reader: ReaderId, now: float) -> None:
         """The web process is gone, or does not take messages: it has no readers any more."""
+        self._metrics.web_process_lost()
         for generation in self._readers.lose(reader, now):
             self._abort_if_abandoned(generation, now)
 
@@ -210,29 +216,34 @@ class Dispatcher:
 
     def ping_engine(self, engine: Engine) -> None:
         """Tell the engine that the pool lives, and which leases are its own."""
-        self.outbox.send(engine.engine_id, EnginePing(self.epoch, tuple(engine.leases)))
+        self.outbox.send(engine.engine_id, EnginePing(tuple(engine.leases)))
 
     def _meet_stranger(self, engine_id: str, message: EngineToPool, now: float) -> None:
-        """An engine that an earlier pool started: it says hello at the new epoch, and takes a vacant post or ends."""
+        """An engine that an earlier pool started, or that is on another machine: it takes a post, or ends."""
         if not isinstance(message, EngineHello):
-            self.outbox.send(engine_id, EnginePing(self.epoch, ()))
+            self._metrics.fenced(len(message.events) if isinstance(message, StepEvents) else 0)
+            self.outbox.send(engine_id, AskHello())
             return
-        post = self._vacant_post(message.model)
+        is_remote = engine_id.startswith(REMOTE_PREFIX)
+        post = self._post_for(message.model, is_remote=is_remote)
         if post is None:
+            log.warning("engine %s has no place here: %s", engine_id, message.model)
             self.outbox.send(engine_id, EngineStop())
             return
-        post.started(engine_id, message.pid, now)
+        post.started(engine_id, 0 if is_remote else message.pid, now)
         # Its hello may have waited here longer than the engine has lived.
-        post.is_started = post.is_connected = self._processes.watch(post)
+        post.is_started = post.is_connected = is_remote or self._processes.watch(post)
         if post.is_connected:
             self.ping_engine(post)
 
-    def _vacant_post(self, model: str) -> Engine | None:
+    def _post_for(self, model: str, *, is_remote: bool) -> Engine | None:
         try:
-            posts = self._roster.ensure(self._catalog.find(model))
+            entry = self._catalog.find(model)
         except ModelNotFound:
             return None
-        return next((engine for engine in posts if not engine.is_started), None)
+        if is_remote:
+            return self._roster.add_remote(entry)
+        return next((engine for engine in self._roster.ensure(entry) if not engine.is_started), None)
 
     def _take_heartbeat(self, engine: Engine, heartbeat: EngineHeartbeat, now: float) -> None:
         was_ready, was_fraction = engine.is_ready, engine.load_fraction
@@ -248,9 +259,11 @@ class Dispatcher:
         generation = engine.leases.get(row.lease)
         # The lease is the fence: an engine speaks only of what it was last given.
         if generation is None or generation.generation_id != row.generation_id:
+            self._metrics.fenced(1)
             return
         event = row.event
         if isinstance(event, Started):
+            self._metrics.started(generation, event)
             generation.prompt_tokens = event.prompt_tokens
             self.outbox.publish_status(generation, event)
             return
@@ -258,7 +271,8 @@ class Dispatcher:
             if event.position != len(generation.token_ids):
                 self._mistrust(engine, generation, event, now)
                 return
-            engine.last_token_at = now
+            self._metrics.made(generation, event, now)
+            engine.last_token_at = generation.last_token_at = now
             generation.first_token_at = generation.first_token_at or now
             self.outbox.publish(generation, event)
             return
@@ -266,6 +280,13 @@ class Dispatcher:
             engine.last_token_at = now
             event = msgspec.structs.replace(event, timings=generation.timings(now))
         self._endings.end(generation, event, now)
+
+    def give_up(self, engine: Engine, now: float) -> None:
+        """The engine is of no use: one of this machine is killed, and its loss noticed; another is lost from here."""
+        if engine.is_remote:
+            self.lose_engine(engine, now)
+        else:
+            self._processes.kill(engine)
 
     def _mistrust(self, engine: Engine, generation: Generation, event: Delta, now: float) -> None:
         """The engine's tokens do not join on: the generation goes on from its last good one, under a new lease."""
@@ -286,6 +307,8 @@ class Dispatcher:
         for generation in engine.vacate(now):
             if not generation.is_probe:
                 self._assignment.interrupt(generation, now, is_crash=is_crash)
+        if engine.is_remote:
+            self._roster.remove(engine)
         self._assignment.dispatch_waiting(engine.entry.name, now)
 
     # --- time --------------------------------------------------------------------------------------
@@ -300,7 +323,7 @@ class Dispatcher:
         for engine in self._roster:
             if engine.is_hanging(now):
                 engine.error, engine.has_crashed = "it hangs", engine.is_stuck
-                self._processes.kill(engine)
+                self.give_up(engine, now)
         self._review_residency(now)
         self.outbox.forget(self._generations.forget_old(now))
 

@@ -4,6 +4,7 @@ import logging
 
 from webapp.pool.generation_log import Generation
 from webapp.pool.generation_store import GenerationStore
+from webapp.pool.metrics import Metrics
 from webapp.pool.outbox import Outbox
 from webapp.pool.roster import Roster
 from webapp.pool.waiting_line import WaitingLine
@@ -16,7 +17,10 @@ log = logging.getLogger(__name__)
 class Endings:
     """Ends generations, whatever they are doing: the engine, the line and the reader learn of it."""
 
-    def __init__(self, roster: Roster, line: WaitingLine, generations: GenerationStore, outbox: Outbox) -> None:
+    def __init__(
+        self, roster: Roster, line: WaitingLine, generations: GenerationStore, outbox: Outbox, metrics: Metrics
+    ) -> None:
+        self._metrics = metrics
         self._roster = roster
         self._line = line
         self._generations = generations
@@ -36,11 +40,13 @@ class Endings:
             return
         self._outbox.publish(generation, event)
         self._generations.keep_ended(generation)
-        log.info("%s", generation.describe_end(event, now))
+        self._metrics.ended(generation, event)
+        log.info("generation ended", extra={"fields": generation.describe_end(event, now)})
 
     def abort(self, generation: Generation, cause: str, now: float) -> None:
         """It is not wanted any more, for this cause."""
         log.info("generation %s is aborted: %s", generation.generation_id, cause)
+        self._metrics.aborted(generation, cause)
         self._stop(generation, Finished("abort", generation.usage(), generation.timings(now)), now)
 
     def fail(self, generation: Generation, code: str, message: str, now: float) -> None:

@@ -47,6 +47,7 @@ class Generation:
     prompt_tokens: int = 0
     token_ids: list[int] = field(default_factory=list)
     first_token_at: float | None = None
+    last_token_at: float | None = None
 
     @classmethod
     def from_record(cls, record: RecordedGeneration, *, reader_left_at: float) -> "Generation":
@@ -60,6 +61,7 @@ class Generation:
             ended_at=record.ended_at,
             prompt_tokens=record.prompt_tokens,
             first_token_at=record.first_token_at,
+            last_token_at=record.last_token_at,
         )
         for event in record.events:
             generation.append(event)
@@ -103,17 +105,20 @@ class Generation:
         first = self.first_token_at or now
         return Timings((self.dispatched_at or now) - self.accepted_at, first - self.accepted_at, now - first)
 
-    def describe_end(self, event: Finished | Failed, now: float) -> str:
-        """The log line of its end: ids, counts and durations, never a text."""
+    def describe_end(self, event: Finished | Failed, now: float) -> dict[str, str | int | float]:
+        """What the log says of its end: ids, counts and durations in seconds, never a text."""
         timings = self.timings(now)
-        return (
-            f"generation {self.generation_id} ended: "
-            f"{event.finish_reason if isinstance(event, Finished) else event.code} "
-            f"model={self.submit.request.model} "
-            f"prompt_tokens={self.prompt_tokens} completion_tokens={len(self.token_ids)} "
-            f"queue_time={timings.queue_time:.3f} time_to_first_token={timings.time_to_first_token:.3f} "
-            f"decode_time={timings.decode_time:.3f}"
-        )
+        end = {"finish_reason": event.finish_reason} if isinstance(event, Finished) else {"code": event.code}
+        return {
+            "generation_id": self.generation_id,
+            **end,
+            "model": self.submit.request.model,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": len(self.token_ids),
+            "queue_time": round(timings.queue_time, 3),
+            "time_to_first_token": round(timings.time_to_first_token, 3),
+            "decode_time": round(timings.decode_time, 3),
+        }
 
     def usage(self) -> Usage:
         """The tokens so far."""

@@ -16,12 +16,13 @@ from webapp.pool.dispatcher import Dispatcher
 from webapp.pool.engine_processes import EngineProcesses
 from webapp.pool.journal import Journal
 from webapp.pool.recording import Recording
+from webapp.pool.remote_door import RemoteDoor
 from webapp.pool.roster import Roster
 from webapp.pool.waiting_line import WaitingLine
 from webapp.processes import end_with_parent
-from webapp.settings import Settings
+from webapp.settings import SettingInvalid, Settings
 from webapp.wire.codec import decode_engine_to_pool, decode_web_to_pool, encode
-from webapp.wire.messages import EngineStop
+from webapp.wire.messages import REMOTE_PREFIX, EngineStop
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Pool:
             line,
             epoch=secrets.token_hex(8),
             processes=self._processes,
-            disk=self._journal,
+            journal=self._journal,
             idle_unload_seconds=settings.idle_unload_seconds,
             queue_seconds=settings.queue_seconds,
             generation_seconds=settings.generation_seconds,
@@ -69,6 +70,8 @@ class Pool:
         self._context = zmq.Context()
         self._web = self._bind(settings.web_address)
         self._engines = self._bind(settings.engine_address)
+        self._door = RemoteDoor(self._context, settings.keys_dir) if settings.join_address else None
+        self._remote_engines = self._bind(settings.join_address, self._door) if settings.join_address else None
         self._has_to_stop = False
 
     def run(self) -> None:
@@ -113,19 +116,27 @@ class Pool:
     def _stop(self, signal_number: int, frame: FrameType | None) -> None:
         self._has_to_stop = True
 
-    def _bind(self, address: str) -> zmq.Socket[bytes]:
+    def _bind(self, address: str, door: RemoteDoor | None = None) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.ROUTER)
+        if door:
+            door.guard(socket)
+            # An engine that comes back from a broken connection takes the place of what is left of it.
+            socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         # Without it a message to a peer that is gone or full is dropped in silence.
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
         socket.setsockopt(zmq.LINGER, 500)
-        socket.bind(address)
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            raise SettingInvalid("JETON_JOIN_ADDRESS", f"is {address}, which cannot be taken: {error}") from error
         return socket
 
     def _poll(self) -> dict[object, int]:
         poller = zmq.Poller()
         poller.register(self._web, zmq.POLLIN)
-        poller.register(self._engines, zmq.POLLIN)
+        for engines in self._engine_sockets():
+            poller.register(engines, zmq.POLLIN)
         for pidfd in self._processes.pidfds:
             poller.register(pidfd, zmq.POLLIN)
         return dict(poller.poll(TURN_MILLISECONDS))
@@ -133,10 +144,14 @@ class Pool:
     def _read(self, ready: dict[object, int]) -> None:
         now = time.monotonic()
         # Engines first: what a lost engine still said comes before its loss.
-        if self._engines in ready:
-            for engine_id, frame in _received(self._engines):
+        for socket in self._engine_sockets():
+            for identity, frame in _received(socket) if socket in ready else ():
+                engine_id = identity.decode("utf-8", "replace")
+                # Nobody on another machine speaks for an engine of this one.
+                if self._socket_of(engine_id) is not socket:
+                    continue
                 if (message := _decoded(decode_engine_to_pool, frame)) is not None:
-                    self._dispatcher.from_engine(engine_id.decode("utf-8", "replace"), message, now)
+                    self._dispatcher.from_engine(engine_id, message, now)
         if self._web in ready:
             for reader, frame in _received(self._web):
                 if (message := _decoded(decode_web_to_pool, frame)) is not None:
@@ -144,6 +159,13 @@ class Pool:
         for pidfd in self._processes.pidfds:
             if pidfd in ready and (engine := self._processes.take_ended(pidfd)):
                 self._dispatcher.lose_engine(engine, now)
+
+    def _engine_sockets(self) -> list[zmq.Socket[bytes]]:
+        return [self._engines, self._remote_engines] if self._remote_engines else [self._engines]
+
+    def _socket_of(self, engine_id: str) -> zmq.Socket[bytes]:
+        is_remote = engine_id.startswith(REMOTE_PREFIX)
+        return self._remote_engines if is_remote and self._remote_engines else self._engines
 
     def _start_engines(self, now: float) -> None:
         for engine in self._dispatcher.engines_to_start(now):
@@ -171,16 +193,17 @@ class Pool:
                 self._dispatcher.lose_web_process(reader, now)
         for engine_id, message in turn.to_engines:
             try:
-                self._engines.send_multipart([engine_id.encode(), encode(message)], zmq.NOBLOCK)
+                self._socket_of(engine_id).send_multipart([engine_id.encode(), encode(message)], zmq.NOBLOCK)
             except zmq.ZMQError as error:
                 log.warning("engine %s does not take messages: %s", engine_id, error)
-                # What it was to run would wait for ever: it is lost, and its pidfd will tell so.
+                # What it was to run would wait for ever.
                 if engine := self._roster.find(engine_id):
-                    self._processes.kill(engine)
+                    self._dispatcher.give_up(engine, now)
 
     def _stop_engines(self) -> None:
         for engine in self._roster:
-            if not engine.is_started:
+            # One on another machine waits for the next pool.
+            if not engine.is_started or engine.is_remote:
                 continue
             try:
                 self._engines.send_multipart([engine.engine_id.encode(), encode(EngineStop())], zmq.NOBLOCK)
@@ -188,6 +211,8 @@ class Pool:
                 # It has not connected yet, or is gone already.
                 self._processes.kill(engine)
         self._processes.wait_until_ended()
+        if self._door:
+            self._door.close()
         self._context.destroy()
 
 

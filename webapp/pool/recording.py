@@ -15,6 +15,7 @@ class RecordedGeneration:
     accepted_at: float
     started_at: float | None = None
     first_token_at: float | None = None
+    last_token_at: float | None = None
     ended_at: float | None = None
     prompt_tokens: int = 0
     # The numbered events; event id n is at index n - 1.
@@ -46,6 +47,7 @@ class RecordedGeneration:
         self.events.append(event)
         if isinstance(event, Delta):
             self.first_token_at = self.first_token_at or at
+            self.last_token_at = at
             self.completion_tokens += len(event.token_ids)
         else:
             self.ended_at = at

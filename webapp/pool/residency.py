@@ -55,6 +55,8 @@ class Residency:
 
     def taken_bytes(self, engine: Engine) -> int:
         """What counts against the budget: what the engine is said to take, or more where it has grown past that."""
+        if engine.is_remote:
+            return 0
         if engine.is_ready:
             return max(engine.needed_bytes, self._measured_bytes(engine))
         # While it loads it takes more for a moment, which nobody is to be unloaded for.

@@ -31,6 +31,8 @@ class Engine:
     """One post and the engine process on it. Times are monotonic seconds."""
 
     entry: CatalogEntry
+    # Its process is on another machine: nobody here starts, ends or counts it.
+    is_remote: bool = False
     engine_id: str = ""
     pid: int = 0
     is_started: bool = False
@@ -58,7 +60,7 @@ class Engine:
     needed_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.needed_bytes = self.entry.needed_bytes
+        self.needed_bytes = 0 if self.is_remote else self.entry.needed_bytes
 
     @property
     def is_ready(self) -> bool:
@@ -92,7 +94,7 @@ class Engine:
     @property
     def is_on_demand(self) -> bool:
         """It starts at its first use, and may be unloaded."""
-        return not self.entry.is_loaded_at_start
+        return not self.entry.is_loaded_at_start and not self.is_remote
 
     @property
     def load_fraction(self) -> float:
@@ -206,11 +208,21 @@ class Roster:
         self._posts: dict[str, list[Engine]] = {}
 
     def __iter__(self) -> Iterator[Engine]:
-        return (engine for posts in self._posts.values() for engine in posts)
+        return iter([engine for posts in self._posts.values() for engine in posts])
 
     def ensure(self, entry: CatalogEntry) -> list[Engine]:
         """The posts of this model, made at first use."""
-        return self._posts.setdefault(entry.name, [Engine(entry) for _ in range(entry.engines)])
+        return self._posts.setdefault(entry.name, [Engine(entry) for _ in range(entry.local_engines)])
+
+    def add_remote(self, entry: CatalogEntry) -> Engine:
+        """A post for an engine on another machine, for as long as it is there."""
+        engine = Engine(entry, is_remote=True)
+        self.ensure(entry).append(engine)
+        return engine
+
+    def remove(self, engine: Engine) -> None:
+        """The engine on another machine is gone."""
+        self._posts[engine.entry.name].remove(engine)
 
     def of_model(self, model: str) -> list[Engine]:
         return self._posts.get(model, [])

@@ -11,6 +11,8 @@ from msgspec import Meta, Struct
 
 from webapp.wire.generation import EngineEvent, GenerationEvent, GenerationRequest
 
+# How the ids of engines on other machines begin.
+REMOTE_PREFIX = "remote-"
 # draining: takes nothing new and ends, its memory is wanted or it was idle. cold: not loaded, on purpose.
 EngineStateName = Literal["starting", "loading", "idle", "busy", "draining", "cold", "lost"]
 # The kernel reads 0 and negative numbers as whole groups of processes; 2**22 is its own limit (proc(5), pid_max).
@@ -81,7 +83,11 @@ class AskState(Question, frozen=True, kw_only=True):
     probe: bool = False
 
 
-WebToPool = WebHello | Submit | Attach | Detach | Abort | AskState
+class AskMetrics(Question, frozen=True, kw_only=True):
+    """Asks for MetricsText."""
+
+
+WebToPool = WebHello | Submit | Attach | Detach | Abort | AskState | AskMetrics
 
 
 # --- pool to web process ---------------------------------------------------------------------------
@@ -182,7 +188,14 @@ class PoolState(Answer, frozen=True, kw_only=True):
     memory_budget: int | None = None
 
 
-PoolToWeb = PoolHello | Published | Accepted | Refused | Ended | Gone | PoolState
+class MetricsText(Answer, frozen=True, kw_only=True):
+    """What the pool has counted and what it is like now, as Prometheus reads it."""
+
+    content_type: str
+    text: str
+
+
+PoolToWeb = PoolHello | Published | Accepted | Refused | Ended | Gone | PoolState | MetricsText
 
 
 # --- pool to engine --------------------------------------------------------------------------------
@@ -203,27 +216,30 @@ class AbortLease(Wire, frozen=True):
 
 
 class EnginePing(Wire, frozen=True):
-    """The pool lives. An engine that hears none for long ends itself.
+    """The pool lives. A local engine that hears none for long ends itself.
 
     `leases` are all that the pool has given this engine: it drops any other it still runs.
     """
 
-    epoch: str
     leases: tuple[int, ...]
+
+
+class AskHello(Wire, frozen=True):
+    """The pool does not know this engine (any more): it is a new one, or had given the engine up."""
 
 
 class EngineStop(Wire, frozen=True):
     """End now."""
 
 
-PoolToEngine = Dispatch | AbortLease | EnginePing | EngineStop
+PoolToEngine = Dispatch | AbortLease | EnginePing | AskHello | EngineStop
 
 
 # --- engine to pool --------------------------------------------------------------------------------
 
 
 class EngineHello(Wire, frozen=True, kw_only=True):
-    """Sent first, and again whenever the pool's epoch changes."""
+    """Sent first, and again whenever the pool asks."""
 
     engine_id: str
     pid: Pid
