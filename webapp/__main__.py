@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from webapp.catalog import CatalogError, ModelNotFound
-from webapp.engine_keys import create_engine_keys
 from webapp.log_format import logging_config
 from webapp.settings import SettingInvalid, Settings, make_folders, read_settings
 
@@ -58,7 +57,9 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
 
             sys.exit(audit.main(settings))
         case "add-engine":
-            create_engine_keys(settings.keys_dir, options.name, target=options.to)
+            from webapp import engine_keys
+
+            engine_keys.create_engine_keys(settings.keys_dir, options.name, target=options.to)
         case "engine":
             from webapp.engine import process as engine_process
 

@@ -60,6 +60,23 @@ def test_waiting_for_a_lost_engine_counts_as_running() -> None:
     assert [end.code for end in pool.ends("g")] == ["GenerationTimeout"]
 
 
+# --- the pool's own pauses ---
+
+
+def test_after_a_pause_of_the_pool_nobody_counts_as_silent() -> None:
+    pool, (engine,) = serving()
+    pool.hello()
+    pool.submit("g")
+
+    pool.now += 60
+    pool.dispatcher.excuse_silence(pool.now)
+    pool.wait(0.25)
+
+    assert pool.keeper.killed == []
+    assert list(pool.running(engine)) == ["g"]
+    assert len(pool.state().web_processes) == 1
+
+
 # --- readers who stay away ---
 
 

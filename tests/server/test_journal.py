@@ -1,7 +1,10 @@
 """The journal of a real server: what a killed pool, a restart and a full disk leave whole, and what the audit finds."""
 
 import json
+import os
 import resource
+import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -97,3 +100,19 @@ def test_audit_finds_what_is_missing(own_server: Callable[..., Server]):
     assert "1 replays compared with the running pool" in clean.stdout
     assert wrong.returncode == 1
     assert "where 2 was next" in wrong.stdout
+
+
+def test_pool_that_was_stopped_for_a_while_goes_on_with_its_engines(own_server: Callable[..., Server]):
+    server = own_server()
+    reader = server.reader()
+    url = reader.submit(prompt=script(tokens=200, step_seconds=0.05), max_tokens="300")
+    (pool,) = server.processes("pool")
+    engines = [engine["pid"] for engine in server.processes("engine")]
+
+    os.kill(pool["pid"], signal.SIGSTOP)
+    # Longer than any engine or web process may be silent.
+    time.sleep(5)
+    os.kill(pool["pid"], signal.SIGCONT)
+
+    assert [event.event_id for event in reader.read_to_end(url)] == [str(n) for n in range(1, 202)]
+    assert [engine["pid"] for engine in server.processes("engine")] == engines

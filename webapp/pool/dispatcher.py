@@ -348,6 +348,12 @@ class Dispatcher:
             self._endings.fail(generation, "GenerationTimeout", reason, now)
             self._assignment.dispatch_waiting(generation.submit.request.model, now)
 
+    def excuse_silence(self, now: float) -> None:
+        """The pool itself has stood still: nobody's silence until now counts."""
+        self._readers.excuse_silence(now)
+        for engine in self._roster:
+            engine.heartbeat_at = now
+
     def engines_to_start(self, now: float) -> list[Engine]:
         """The vacant posts on which an engine should be now."""
         return self._residency.engines_to_start(now)

@@ -36,6 +36,8 @@ PING_SECONDS = 0.5
 MOST_READ = 1000
 # Engines of an earlier pool have this long to say hello before new ones are started in their place.
 ADOPTION_SECONDS = 0.7
+# A turn that took this long was a pause of the pool's own: whoever spoke meanwhile has not been heard.
+PAUSE_SECONDS = 1.0
 # Messages that may wait for one peer; one that is further behind is dropped and attaches anew.
 HIGH_WATER_MARK = 10_000
 
@@ -79,10 +81,13 @@ class Pool:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         started_at = time.monotonic()
-        next_timer = next_ping = started_at
+        next_timer = next_ping = turned_at = started_at
         while not self._has_to_stop:
             self._read(self._poll())
             now = time.monotonic()
+            if now - turned_at > PAUSE_SECONDS:
+                self._dispatcher.excuse_silence(now)
+            turned_at = now
             if now >= next_timer:
                 next_timer = now + TIMER_SECONDS
                 self._dispatcher.pass_time(now)
