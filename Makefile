@@ -1,6 +1,6 @@
 # make run: set up everything and start. make test: set up everything and check everything.
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check pytest browser bench bench-quick clean
+.PHONY: help run setup test check pytest browser nginx bench bench-quick soak fuzz clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,6 +13,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 help:
 	@echo "make run    set up everything and start Jeton (PORT, HOST and others: docs/settings.md)"
 	@echo "make test   set up everything, then lint, types, boundaries and tests"
+	@echo "make soak   kill every kind of process under streams, and see that nobody loses anything (docs/soak.md)"
+	@echo "make fuzz   try 500 requests of each kind that the served OpenAPI document allows or forbids"
 	@echo "make bench  measure Jeton beside its peers (about an hour; bench-quick: some minutes)"
 
 run: $(RUN_STAMP)
@@ -45,12 +47,15 @@ check: $(DEV_STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
-pytest: $(DEV_STAMP) browser
+pytest: $(DEV_STAMP) browser nginx
 	$(BIN)/python -m pytest
 
 # Debian's Chromium, where this user may install it; the tests say loudly what they leave out without it.
 browser:
 	@command -v chromium >/dev/null || sh tests/install_chromium.sh
+
+nginx:
+	@command -v nginx >/dev/null || sh tests/install_nginx.sh
 
 # Options go through BENCH, as in: make bench BENCH="--rounds 5 --only jeton,engine" (benchmarks/README.md).
 bench: $(DEV_STAMP)
@@ -58,6 +63,15 @@ bench: $(DEV_STAMP)
 
 bench-quick: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks --quick $(BENCH)
+
+# Options go through SOAK, as in: make soak SOAK="--fault random --minutes 30" (docs/soak.md).
+soak: $(DEV_STAMP)
+	$(BIN)/python -m tests.chaos $(SOAK)
+
+# Each run tries others: make fuzz FUZZ_EXAMPLES=5000 for more of them.
+FUZZ_EXAMPLES ?= 500
+fuzz: $(DEV_STAMP)
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --timeout 3600 tests/security/test_openapi.py
 
 clean:
 	rm -rf $(VENV) .jeton

@@ -25,6 +25,7 @@ from webapp.wire.messages import (
     AbortLease,
     Accepted,
     AskHello,
+    AskMetrics,
     AskState,
     Attach,
     Detach,
@@ -39,6 +40,7 @@ from webapp.wire.messages import (
     Gone,
     LeaseEvent,
     LoadFailed,
+    MetricsText,
     PoolHello,
     PoolState,
     PoolToEngine,
@@ -109,6 +111,7 @@ FROM_WEB = [
     Detach("g"),
     Abort(ask=2, generation_id="g", owner="o"),
     AskState(ask=3, probe=True),
+    AskMetrics(ask=4),
 ]
 TO_WEB = [
     PoolHello("epoch", is_first=True),
@@ -133,6 +136,7 @@ TO_WEB = [
         waiting={"@a/b": 2},
         running=3,
     ),
+    MetricsText(ask=6, content_type="text/plain", text="# HELP é\n"),
 ]
 TO_ENGINE = [
     Dispatch(generation_id="g", lease=2**62, request=REQUEST, token_ids=(1, 2, 3)),
