@@ -144,8 +144,8 @@ class Server:
 class Reader:
     """A browser's session with the playground, without a browser."""
 
-    def __init__(self, server: Server) -> None:
-        self.client = httpx.Client(base_url=server.url, timeout=30.0)
+    def __init__(self, server: Server, *, client: httpx.Client | None = None) -> None:
+        self.client = client or httpx.Client(base_url=server.url, timeout=30.0)
         page = self.client.get("/")
         assert page.status_code == 200
         found = re.search(r'name="csrf[_-]token"[^>]*(?:value|content)="([^"]+)"', page.text)

@@ -47,8 +47,8 @@ def test_every_catalogue_field_is_documented():
 
 @pytest.mark.parametrize("error", request_errors())
 def test_every_error_is_documented_with_its_status_and_code(error: type[errors.RequestError]):
-    known = workers_ai._GATE_ERRORS | workers_ai._ERRORS
-    status, code, _ = known.get(error, workers_ai._INTERNAL)
+    known = workers_ai.GATE_ERRORS | workers_ai.ERRORS
+    status, code, _ = known.get(error, workers_ai.INTERNAL)
 
     assert f"| {status} | {code} | {error.__name__} |" in API
 
@@ -81,9 +81,16 @@ def test_every_route_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_every_link_between_documents_leads_somewhere():
-    for document in (PROJECT_FOLDER / "README.md", *(PROJECT_FOLDER / "docs").rglob("*.md")):
+    for document in (*PROJECT_FOLDER.glob("*.md"), *(PROJECT_FOLDER / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text("utf-8")):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_promise_of_security_is_shown_by_tests_that_exist():
+    named = re.findall(r"`(tests/[\w/]+\.py)`", (PROJECT_FOLDER / "SECURITY.md").read_text("utf-8"))
+
+    assert len(named) > 10
+    assert not [path for path in named if not (PROJECT_FOLDER / path).exists()]
 
 
 def test_shipped_catalogue_has_the_published_limits():

@@ -15,8 +15,8 @@ from gunicorn.http.errors import InvalidChunkSize
 from tests.web.conftest import KNOWN_TOKEN, OPERATOR_TOKEN
 from tests.web.states import engine_state, pool_state
 from webapp.settings import Settings
-from webapp.web import bodies
-from webapp.web.create_app import LARGEST_BODY_BYTES, SECURITY_HEADERS, create_app
+from webapp.web.create_app import LARGEST_BODY_BYTES, create_app
+from webapp.web.headers import SECURITY_HEADERS
 
 RUN = "/client/v4/accounts/acc/ai/run/@jeton/scripted"
 KNOWN = {"Authorization": f"Bearer {KNOWN_TOKEN}"}
@@ -29,6 +29,8 @@ ANSWERS = [
     ("GET", "/healthz", {}, None, 200),
     ("GET", "/readyz", {}, None, 503),
     ("GET", "/pool.json", {}, None, 503),
+    ("GET", "/metrics", {}, None, 503),
+    ("GET", "/openapi.json", {}, None, 200),
     ("GET", "/models/options", {}, None, 200),
     ("GET", "/static/favicon.svg", {}, None, 200),
     ("GET", "/static/../wsgi.py", {}, None, 404),
@@ -244,13 +246,11 @@ class SlowBody(io.RawIOBase):
 
 
 @pytest.mark.parametrize("headers", [KNOWN, {}], ids=["read", "refused before it is read"])
-def test_body_that_does_not_come_is_not_waited_for_for_ever(
-    client: FlaskClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bodies, "LONGEST_SECONDS", 0.05)
+def test_body_that_does_not_come_is_not_waited_for_for_ever(settings: Settings, headers: dict[str, str]) -> None:
+    hurried = create_app(msgspec.structs.replace(settings, body_seconds=0.05)).test_client()
     environ = {"wsgi.input": SlowBody(), "wsgi.input_terminated": True}
 
-    response = client.post(RUN, headers=headers, environ_overrides=environ)
+    response = hurried.post(RUN, headers=headers, environ_overrides=environ)
 
     assert response.status_code == (400 if headers else 401)
 

@@ -30,14 +30,20 @@ TABLE: dict[type[RequestError], tuple[int, int, int, str]] = {
     errors.ClientLimitReached: (429, 429, 3040, "AiError: Capacity exceeded: "),
     errors.PoolOverloaded: (503, 429, 3040, "AiError: Capacity exceeded: "),
     errors.PoolUnavailable: (503, 503, 3040, "AiError: Pool unavailable: "),
+    errors.RateLimitReached: (429, 429, 3040, "AiError: Rate limit exceeded: "),
+    errors.StorageBusy: (503, 503, 3040, "AiError: Storage busy: "),
+    errors.StorageFull: (507, 507, 3040, "AiError: Storage full: "),
+    errors.QueueTimeout: (408, 408, 3007, "AiError: Request timeout: "),
+    errors.GenerationTimeout: (408, 408, 3007, "AiError: Request timeout: "),
     errors.GenerationNotFound: (404, 500, 5000, "AiError: Generation failed: "),
     errors.GenerationAborted: (503, 408, 3008, "AiError: Request aborted: "),
     errors.ReaderLeft: (499, 408, 3008, "AiError: Request aborted: "),
     errors.GenerationFailed: (500, 500, 5000, "AiError: Generation failed: "),
     errors.ApiTokenMissing: (401, 401, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers"),
     errors.ApiTokenInvalid: (401, 401, 10000, "Authentication error"),
+    errors.WrongTokenLimitReached: (429, 429, 10000, "Authentication error"),
 }
-GATE = {errors.ApiTokenMissing, errors.ApiTokenInvalid}
+GATE = {errors.ApiTokenMissing, errors.ApiTokenInvalid, errors.WrongTokenLimitReached}
 ALL = RequestError.__subclasses__()
 
 
@@ -128,6 +134,9 @@ FROM_THE_WIRE = {
     "InvalidPrompt": errors.InvalidPrompt,
     "ClientLimitReached": errors.ClientLimitReached,
     "PoolOverloaded": errors.PoolOverloaded,
+    "QueueTimeout": errors.QueueTimeout,
+    "GenerationTimeout": errors.GenerationTimeout,
+    "StorageFull": errors.StorageFull,
     "EngineLost": errors.GenerationFailed,
     "EngineFailure": errors.GenerationFailed,
     "EngineFull": errors.GenerationFailed,

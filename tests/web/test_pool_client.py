@@ -69,6 +69,16 @@ def taken(subscription: Subscription) -> list[int]:
 # --- a subscription ---
 
 
+def test_end_before_what_was_already_read_is_no_end() -> None:
+    subscription, client = reading(after=5)
+
+    subscription.put(event(4))
+    subscription.put(Published("g", 5, END))
+
+    assert subscription.take(0) == [Gone(ask=0, is_known=True)]
+    assert client.questions == []
+
+
 def test_events_are_taken_in_order_all_at_once() -> None:
     subscription, client = reading()
     for event_id in (1, 2, 3):

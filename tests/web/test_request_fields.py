@@ -87,6 +87,11 @@ def test_whole_number_takes_no_fraction(name: str) -> None:
     assert list(bad_fields({"prompt": "Hi", name: 1.5})) == [name]
 
 
+@pytest.mark.parametrize("name", INTEGERS)
+def test_whole_number_may_be_written_with_a_point(name: str) -> None:
+    assert getattr(read(**{name: 27.0}), name) == 27
+
+
 @pytest.mark.parametrize("field", msgspec.structs.fields(GenerationFields), ids=lambda field: field.encode_name)
 def test_null_means_not_given(field: msgspec.structs.FieldInfo) -> None:
     given = {"prompt": "Hi"} if field.name != "prompt" else {"messages": [{"role": "user", "content": "Hi"}]}
@@ -181,7 +186,7 @@ def test_text_of_a_form_stays_text_whatever_it_looks_like() -> None:
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "x", " 1", "1 ", "0x1", "1_0", "١", "[1]"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "x", " 1", "1 ", "0x1", "1_0", "١", "[1]", "null"])
 def test_form_takes_no_text_that_is_no_plain_number(name: str, value: str) -> None:
     assert list(bad_fields({"prompt": "Hi", name: value}, is_form=True)) == [name]
 

@@ -4,10 +4,10 @@ import socket
 from collections.abc import Iterator
 
 import gevent
+import gevent.socket
 import msgspec
 import pytest
 from flask import Flask, Response
-from gevent import Greenlet
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -23,6 +23,7 @@ from webapp.web.sse import (
     stream,
     watch_reader,
 )
+from webapp.web.subscription import Watcher
 from webapp.wire.generation import Delta, Failed, Finished, Loading, Queued, Started, Timings, Usage
 from webapp.wire.messages import Gone, Published
 
@@ -195,9 +196,9 @@ class Script:
         self._takes = list(takes)
         self.is_closed = False
         self.has_reader_left = False
-        self.watcher: Greenlet | None = None
+        self.watcher: Watcher | None = None
 
-    def be_watched(self, watcher: Greenlet) -> None:
+    def be_watched(self, watcher: Watcher) -> None:
         self.watcher = watcher
 
     def take(self, timeout: float) -> list[Published | Gone]:

@@ -81,3 +81,23 @@ def test_model_of_the_start_that_cannot_run_here_is_a_reason(tmp_path: Path) -> 
     (reason,) = answer.json["reasons"]
     assert answer.status_code == 503
     assert "@jeton/scripted needs about 60 MB of memory; the budget of all models is 50 MB" in reason
+
+
+SECRET = "OSError: /home/someone/weights: no such file"
+STRANGERS = [
+    {"environ_overrides": {"REMOTE_ADDR": "192.0.2.1"}},
+    {"headers": {"X-Forwarded-For": "127.0.0.1"}},
+    {"headers": {"Host": "rebound.example"}},
+]
+
+
+@pytest.mark.parametrize("caller", STRANGERS, ids=str)
+@pytest.mark.parametrize("path", ["/readyz", "/pool.json"])
+def test_what_a_library_said_is_not_for_strangers(tmp_path: Path, path: str, caller: dict) -> None:
+    failed = client(tmp_path, silent(state="lost", error=SECRET))
+
+    stranger, owner = failed.get(path, **caller), failed.get(path)
+
+    assert SECRET not in stranger.text and "Jeton's log says why" in stranger.text
+    assert SECRET in owner.text
+    assert stranger.status_code == owner.status_code

@@ -17,21 +17,20 @@ if TYPE_CHECKING:
 
 # Past this, a client that goes on sending has to see a reset.
 MOST_DISCARDED_BYTES = 16 * 1024 * 1024
-# For all of a body, and for what is left of a refused one. Headers have a time limit of gunicorn's.
-LONGEST_SECONDS = 30.0
+# For what is left of a refused body. Headers have a time limit of gunicorn's.
 LONGEST_DISCARD_SECONDS = 2.0
 _BLOCK_BYTES = 64 * 1024
 
 
 class Body:
-    """A request's body, with a deadline.
+    """A request's body, which has `seconds` to arrive.
 
     Chunks that cannot be read, and what does not come in time, raise OSError, as a client that has gone does.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, seconds: float) -> None:
         self._stream = stream
-        self._deadline = time.monotonic() + LONGEST_SECONDS
+        self._deadline = time.monotonic() + seconds
 
     def hurry(self) -> None:
         """Wait for the rest a moment longer only."""
@@ -49,11 +48,11 @@ class Body:
             raise OSError(str(error)) from error
 
 
-def with_readable_bodies(app: "WSGIApplication") -> "WSGIApplication":
-    """The same WSGI application, given each body as a Body."""
+def with_readable_bodies(app: "WSGIApplication", seconds: float) -> "WSGIApplication":
+    """The same WSGI application, given each body as a Body that has so long to arrive."""
 
     def call(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        environ["wsgi.input"] = Body(environ["wsgi.input"])
+        environ["wsgi.input"] = Body(environ["wsgi.input"], seconds)
         return app(environ, start_response)
 
     return call

@@ -1,9 +1,11 @@
 """The web process's assembly: settings, catalogue, pool client and database become one Flask app."""
 
+import logging
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
@@ -11,33 +13,30 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from webapp.catalog import read_catalog
 from webapp.settings import PROJECT_FOLDER, Settings, make_folders, read_settings
-from webapp.web import cli, playground, status
+from webapp.web import cli, metrics, openapi, playground, status
 from webapp.web.api import workers_ai
 from webapp.web.auth import ApiTokens
 from webapp.web.bodies import discard_refused_body, with_readable_bodies
+from webapp.web.callers import behind_proxies
 from webapp.web.database import Database
 from webapp.web.errors import RequestError
 from webapp.web.generations import Generations
+from webapp.web.headers import add_headers
+from webapp.web.hosts import is_local_name, refuse_bad_host, with_checked_host
+from webapp.web.limits import RateLimits
+from webapp.web.logs import leave_requests_out
 from webapp.web.pool_client import PoolClient
 from webapp.web.replies import with_retry_after
+from webapp.web.sessions import SessionInterface
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 # The longest prompts the catalogue allows are a few ten thousand characters; this leaves room for escapes.
 LARGEST_BODY_BYTES = 512 * 1024
 
 # Where gunicorn's configuration finds the pool client, to drain it.
 POOL_EXTENSION = "jeton_pool"
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-SECURITY_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-}
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -47,6 +46,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(
         "webapp", template_folder=str(PROJECT_FOLDER / "templates"), static_folder=str(PROJECT_FOLDER / "static")
     )
+    leave_requests_out(app.logger, logging.getLogger("gunicorn.error"))
+    app.session_interface = SessionInterface()
     app.config.update(
         SECRET_KEY=_secret_key(settings.data_dir / "secret-key"),
         MAX_CONTENT_LENGTH=LARGEST_BODY_BYTES,
@@ -68,22 +69,35 @@ def create_app(settings: Settings | None = None) -> Flask:
     pool = PoolClient(settings.web_address)
     app.extensions[POOL_EXTENSION] = pool
     generations = Generations(catalog, pool)
+    limits = RateLimits(generations_a_minute=settings.rate_limit, web_processes=settings.web_processes)
 
     csrf = CSRFProtect(app)
-    workers_ai_routes = workers_ai.blueprint(generations, tokens)
+    workers_ai_routes = workers_ai.blueprint(generations, tokens, limits)
     # A bearer token is never sent by a browser on its own.
     csrf.exempt(workers_ai_routes)
     app.register_blueprint(workers_ai_routes)
     app.register_blueprint(status.blueprint(pool, tokens, catalog))
-    app.register_blueprint(playground.blueprint(catalog, pool, generations, grace_seconds=settings.grace_seconds))
+    app.register_blueprint(metrics.blueprint(pool, tokens))
+    app.register_blueprint(openapi.blueprint(catalog))
+    app.register_blueprint(
+        playground.blueprint(catalog, pool, generations, limits=limits, grace_seconds=settings.grace_seconds)
+    )
     app.register_error_handler(RequestError, _request_error)
     app.register_error_handler(HTTPException, _http_error)
-    app.after_request(_add_security_headers)
+    app.before_request(refuse_bad_host)
+    app.after_request(add_headers)
     app.after_request(discard_refused_body)
-    # Flask's own way of adding a layer; its type says method.
-    app.wsgi_app = with_readable_bodies(app.wsgi_app)  # pyright: ignore[reportAttributeAccessIssue]
+    # Flask's own way of adding layers; its type says method.
+    app.wsgi_app = _layers(app.wsgi_app, settings)  # pyright: ignore[reportAttributeAccessIssue]
     cli.add_commands(app, database=database, database_lock=settings.data_dir / "database.lock", tokens=tokens)
     return app
+
+
+def _layers(app: "WSGIApplication", settings: Settings) -> "WSGIApplication":
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    is_local_only = settings.proxies == 0 and is_local_name(host)
+    app = with_checked_host(app, is_local_only=is_local_only)
+    return behind_proxies(with_readable_bodies(app, settings.body_seconds), settings.proxies)
 
 
 def _request_error(error: RequestError) -> Response:
@@ -107,12 +121,6 @@ def _http_error_page(error: HTTPException) -> Response:
     if "HX-Request" in request.headers:
         return Response(render_template("_error.html", error=described), status=error.code)
     return Response(render_template("error.html", error=described, status=error.code), status=error.code)
-
-
-def _add_security_headers(response: Response) -> Response:
-    for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
 
 
 def _secret_key(path: Path) -> bytes:

@@ -12,9 +12,15 @@
     ├── FeatureUnsupported       400  asked for what this model or server does not do
     ├── InvalidPrompt            400  the model's chat template takes no such messages
     ├── ContextWindowExceeded    413
-    ├── ClientLimitReached       429
+    ├── WrongTokenLimitReached   429  too many wrong API tokens from one address
+    ├── RateLimitReached         429  too many generations in a minute
+    ├── ClientLimitReached       429  too many generations at once
     ├── PoolOverloaded           503
     ├── PoolUnavailable          503  the pool does not answer
+    ├── QueueTimeout             408  it waited too long for its turn
+    ├── GenerationTimeout        408  it ran too long
+    ├── StorageBusy              503  something else holds the database
+    ├── StorageFull              507  nothing can be written: no new generation, those that run go on
     ├── GenerationNotFound       404
     ├── GenerationAborted        503  it was stopped before its end, and not by its reader
     ├── ReaderLeft               499  nobody is there to be told
@@ -91,6 +97,14 @@ class ContextWindowExceeded(RequestError):
     status = 413
 
 
+class WrongTokenLimitReached(RequestError):
+    status = 429
+
+
+class RateLimitReached(RequestError):
+    status = 429
+
+
 class ClientLimitReached(RequestError):
     status = 429
 
@@ -101,6 +115,22 @@ class PoolOverloaded(RequestError):
 
 class PoolUnavailable(RequestError):
     status = 503
+
+
+class QueueTimeout(RequestError):
+    status = 408
+
+
+class GenerationTimeout(RequestError):
+    status = 408
+
+
+class StorageBusy(RequestError):
+    status = 503
+
+
+class StorageFull(RequestError):
+    status = 507
 
 
 class GenerationNotFound(RequestError):
@@ -138,6 +168,9 @@ _FROM_THE_WIRE: dict[str, type[RequestError]] = {
         ContextWindowExceeded,
         ClientLimitReached,
         PoolOverloaded,
+        QueueTimeout,
+        GenerationTimeout,
+        StorageFull,
     )
 }
 

@@ -12,6 +12,7 @@ from werkzeug.datastructures import MultiDict
 from webapp.catalog import Catalog, CatalogEntry
 from webapp.web.errors import InvalidFields, PoolUnavailable, RequestError
 from webapp.web.generations import Generations
+from webapp.web.limits import RateLimits
 from webapp.web.model_choices import default_model, model_choices
 from webapp.web.playground_frames import frames, usage
 from webapp.web.pool_client import PoolClient
@@ -80,7 +81,9 @@ class PageContent:
     error: dict[str, object] | None = None
 
 
-def blueprint(catalog: Catalog, pool: PoolClient, generations: Generations, *, grace_seconds: float) -> Blueprint:
+def blueprint(
+    catalog: Catalog, pool: PoolClient, generations: Generations, *, limits: RateLimits, grace_seconds: float
+) -> Blueprint:
     """The routes of the playground."""
     routes = Blueprint("playground", __name__)
 
@@ -111,8 +114,8 @@ def blueprint(catalog: Catalog, pool: PoolClient, generations: Generations, *, g
     @routes.post("/generations")
     def create() -> Response:
         if "HX-Request" in request.headers:
-            return _create_fragment(generations, pool, grace_seconds=grace_seconds)
-        return _create_page(generations, page)
+            return _create_fragment(generations, pool, limits=limits, grace_seconds=grace_seconds)
+        return _create_page(generations, page, limits=limits)
 
     @routes.get("/generations/<generation_id>/events")
     def events(generation_id: str) -> Response:
@@ -135,7 +138,9 @@ def blueprint(catalog: Catalog, pool: PoolClient, generations: Generations, *, g
     return routes
 
 
-def _create_fragment(generations: Generations, pool: PoolClient, *, grace_seconds: float) -> Response:
+def _create_fragment(
+    generations: Generations, pool: PoolClient, *, limits: RateLimits, grace_seconds: float
+) -> Response:
     """The new turn, whose events the page then reads."""
     form = _form_values(request.form)
     try:
@@ -143,6 +148,7 @@ def _create_fragment(generations: Generations, pool: PoolClient, *, grace_second
         submit, entry, serving = generations.prepare(
             fields, form.model, owner=_owner(), client=_owner(), grace_seconds=grace_seconds
         )
+        limits.count_generation(request)
         pool.submit(submit)
     except RequestError as error:
         return with_retry_after(
@@ -159,7 +165,9 @@ def _create_fragment(generations: Generations, pool: PoolClient, *, grace_second
     return make_response(render_template("_turn.html", turn=turn), 201)
 
 
-def _create_page(generations: Generations, page: Callable[[PageContent, int], Response]) -> Response:
+def _create_page(
+    generations: Generations, page: Callable[[PageContent, int], Response], *, limits: RateLimits
+) -> Response:
     """Without JavaScript: the whole conversation comes back as a page, with the answer."""
     form = _form_values(request.form)
     history: list[HistoryMessage] = []
@@ -167,6 +175,7 @@ def _create_page(generations: Generations, page: Callable[[PageContent, int], Re
         history = _read_history(request.form)
         fields = _read_form(request.form, history)
         submit, entry, serving = generations.prepare(fields, form.model, owner=_owner(), client=_owner())
+        limits.count_generation(request)
         answer = generations.answer(submit)
     except RequestError as error:
         content = PageContent(form, _past_turns(history, form.model), history, _describe(error))

@@ -81,12 +81,21 @@ def read_fields(given: Mapping[str, object], *, is_form: bool = False) -> Genera
     bad: dict[str, str] = {}
     for field in msgspec.structs.fields(GenerationFields):
         value = given.get(field.encode_name)
+        if isinstance(value, float) and value.is_integer():
+            # In JSON 27.0 is as whole as 27 (JSON Schema, 4.2.3).
+            value = int(value)
         if value is None or (is_form and value == ""):
             continue
         try:
-            typed[field.name] = msgspec.convert(value, field.type, strict=not is_form)
+            converted = msgspec.convert(value, field.type, strict=not is_form)
         except msgspec.ValidationError as error:
             bad[field.encode_name] = _expectation(field.type) or str(error)
+            continue
+        if converted is None:
+            # A form's text "null" is not an empty field.
+            bad[field.encode_name] = _expectation(field.type) or "must not be null"
+        else:
+            typed[field.name] = converted
     if not bad and ("prompt" in typed) == ("messages" in typed):
         bad["prompt"] = "one of prompt and messages is required, and only one"
     if bad:

@@ -9,16 +9,13 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
-import gevent
 import msgspec
 from flask import Response, request
+from gevent import get_hub
 from gevent.monkey import get_original
-from gevent.socket import wait_read
 
 from webapp.web.errors import InvalidFields, ReaderLeft
-from webapp.web.pool_client import Subscription
-from webapp.wire.generation import Failed, Finished
-from webapp.wire.messages import Gone, Published
+from webapp.web.subscription import Item, Subscription, is_end
 
 log = logging.getLogger(__name__)
 
@@ -33,17 +30,18 @@ SEND_BUFFER_BYTES = 64 * 1024
 # Far more than any generation has events, and few enough digits to read safely.
 LONGEST_EVENT_ID = 12
 
-Item = Published | Gone
+# What libev calls it: an io watcher's event.
+_READABLE = 1
+
+_encode = msgspec.json.Encoder().encode
 
 
 def data_frame(payload: object, *, event: str | None = None, event_id: int | None = None) -> bytes:
     """One frame whose data is JSON on one line."""
-    lines = []
-    if event_id is not None:
-        lines.append(b"id: %d\n" % event_id)
+    head = b"" if event_id is None else b"id: %d\n" % event_id
     if event is not None:
-        lines.append(b"event: %s\n" % event.encode())
-    return b"%bdata: %b\n\n" % (b"".join(lines), msgspec.json.encode(payload))
+        head += b"event: %b\n" % event.encode()
+    return b"%bdata: %b\n\n" % (head, _encode(payload))
 
 
 def retry_frame(milliseconds: int) -> bytes:
@@ -56,10 +54,10 @@ def read_last_event_id() -> int:
 
     The header comes first: a browser that reconnects sends it along with the address it began with.
     """
-    text = request.headers.get("Last-Event-ID") or request.args.get("after") or "0"
-    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_EVENT_ID):
+    texts = [text for text in (request.headers.get("Last-Event-ID"), request.args.get("after")) if text]
+    if not all(text.isascii() and text.isdigit() and len(text) <= LONGEST_EVENT_ID for text in texts):
         raise InvalidFields({"Last-Event-ID": "must be the id of an event, a whole number"})
-    return int(text)
+    return int(texts[0]) if texts else 0
 
 
 def stream(
@@ -84,19 +82,25 @@ def event_stream(chunks: Iterable[bytes]) -> Response:
     return response
 
 
-def is_end(item: Item) -> bool:
-    """Whether nothing follows."""
-    return isinstance(item, Gone) or isinstance(item.event, Finished | Failed)
-
-
 def watch_reader(subscription: Subscription) -> None:
     """Wake the subscription with ReaderLeft as soon as the client closes its connection.
 
     Without it only the next failing write tells. Call it when the request's body has been read.
     """
     connection = request.environ.get("gunicorn.socket")
-    if connection is not None:
-        subscription.be_watched(gevent.spawn(_watch, connection.fileno(), subscription))
+    if connection is None:
+        return
+    descriptor = connection.fileno()
+    # Not a greenlet that waits, which takes as much memory as all the rest of an idle connection.
+    watcher = get_hub().loop.io(descriptor, _READABLE)
+
+    def notice() -> None:
+        watcher.stop()
+        if _is_closed(descriptor):
+            subscription.leave()
+
+    watcher.start(notice)
+    subscription.be_watched(watcher)
 
 
 def _chunks(
@@ -108,12 +112,6 @@ def _chunks(
         while not (items and is_end(items[-1])):
             items = subscription.take(KEEP_ALIVE_SECONDS)
             yield b"".join(map(write, items)) if items else KEEP_ALIVE
-
-
-def _watch(descriptor: int, subscription: Subscription) -> None:
-    wait_read(descriptor)
-    if _is_closed(descriptor):
-        subscription.leave()
 
 
 def _is_closed(descriptor: int) -> bool:

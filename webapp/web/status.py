@@ -1,15 +1,15 @@
 """`/healthz`, `/readyz` and `/pool.json`: whether this web process lives, whether tokens come, who runs where."""
 
-import ipaddress
 import os
 import time
 
 import gevent
 import msgspec
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Response, request
 
 from webapp.catalog import Catalog
 from webapp.web.auth import ApiTokens
+from webapp.web.callers import is_local
 from webapp.web.errors import PoolUnavailable
 from webapp.web.pool_client import PoolClient
 from webapp.web.replies import json_reply
@@ -20,12 +20,18 @@ FRESH_TOKEN_SECONDS = 10.0
 PROBE_SECONDS = 5.0
 # An engine's id begins with the pid of the pool that started it.
 _HAS_PID = frozenset({"pid", "engine_id"})
+# For strangers, in place of a library's words, which may name folders of this machine.
+_IN_THE_LOG = "Jeton's log says why"
 
 
 def blueprint(pool: PoolClient, tokens: ApiTokens, catalog: Catalog) -> Blueprint:
     """The routes for operators and load balancers."""
     routes = Blueprint("status", __name__)
     needed = {entry.name for entry in catalog.at_start}
+
+    def is_trusted() -> bool:
+        """The caller is on this machine, or an operator."""
+        return is_local(request) or tokens.is_operator(request)
 
     @routes.get("/healthz")
     def healthz() -> Response:
@@ -39,28 +45,27 @@ def blueprint(pool: PoolClient, tokens: ApiTokens, catalog: Catalog) -> Blueprin
         Nothing depends on models that load at their first use.
         """
         try:
-            problems = catalog.start_obstacles + _problems_after_probe(pool, needed)
+            problems = catalog.start_obstacles + _problems_after_probe(pool, needed, is_trusted=is_trusted())
         except PoolUnavailable as error:
             problems = [error.message]
         return _json({"status": "not ready", "reasons": problems}, 503) if problems else _json({"status": "ready"})
 
     @routes.get("/pool.json")
     def pool_json() -> Response:
-        """Every process with its role and state; process ids only for callers on this machine and operators."""
-        has_pids = _is_local(request) or tokens.is_operator(request)
+        """Every process with its role and state; pids and errors only for callers on this machine and operators."""
         try:
             state = pool.state()
         except PoolUnavailable as error:
             return _json({"error": {"code": error.code, "message": error.message}}, 503)
-        return _json(_describe(state, has_pids=has_pids))
+        return _json(_describe(state, is_trusted=is_trusted()))
 
     return routes
 
 
-def _problems_after_probe(pool: PoolClient, needed: set[str]) -> list[str]:
+def _problems_after_probe(pool: PoolClient, needed: set[str], *, is_trusted: bool) -> list[str]:
     deadline = time.monotonic() + PROBE_SECONDS
     state = pool.state(has_to_probe=True)
-    while (problems := _problems(state, needed)) and time.monotonic() < deadline:
+    while (problems := _problems(state, needed, is_trusted=is_trusted)) and time.monotonic() < deadline:
         if not any(engine.model in needed and engine.state in ("idle", "busy") for engine in state.engines):
             break
         gevent.sleep(0.05)
@@ -68,11 +73,13 @@ def _problems_after_probe(pool: PoolClient, needed: set[str]) -> list[str]:
     return problems
 
 
-def _problems(state: PoolState, needed: set[str]) -> list[str]:
+def _problems(state: PoolState, needed: set[str], *, is_trusted: bool) -> list[str]:
     relevant = [engine for engine in state.engines if engine.model in needed]
     missing = needed - {engine.model for engine in relevant}
     return [f"{model}: no engine" for model in sorted(missing)] + [
-        f"{engine.model}: {_problem(engine)}" for engine in relevant if not _has_fresh_token(engine)
+        f"{engine.model}: {_problem(engine, is_trusted=is_trusted)}"
+        for engine in relevant
+        if not _has_fresh_token(engine)
     ]
 
 
@@ -80,26 +87,32 @@ def _has_fresh_token(engine: EngineState) -> bool:
     return engine.seconds_since_token is not None and engine.seconds_since_token < FRESH_TOKEN_SECONDS
 
 
-def _problem(engine: EngineState) -> str:
+def _problem(engine: EngineState, *, is_trusted: bool) -> str:
     if engine.state in ("idle", "busy"):
         return "no token within a few seconds"
     loaded = f", {engine.load_fraction:.0%} loaded" if engine.state == "loading" else ""
-    return engine.state + loaded + (f": {engine.error}" if engine.error else "")
+    reason = engine.error if is_trusted else _IN_THE_LOG
+    return engine.state + loaded + (f": {reason}" if engine.error else "")
 
 
-def _describe(state: PoolState, *, has_pids: bool) -> dict[str, object]:
+def _describe(state: PoolState, *, is_trusted: bool) -> dict[str, object]:
     processes = _processes(state)
-    if not has_pids:
-        processes = [{name: value for name, value in process.items() if name not in _HAS_PID} for process in processes]
+    if not is_trusted:
+        processes = [_for_strangers(process) for process in processes]
     return {
         "epoch": state.epoch,
-        "answered_by": os.getpid() if has_pids else None,
+        "answered_by": os.getpid() if is_trusted else None,
         "running": state.running,
         "waiting": state.waiting,
         "memory_budget": state.memory_budget,
         "memory_taken": sum(engine.taken_bytes for engine in state.engines),
         "processes": processes,
     }
+
+
+def _for_strangers(process: dict[str, object]) -> dict[str, object]:
+    public = {name: value for name, value in process.items() if name not in _HAS_PID}
+    return public | {"error": _IN_THE_LOG} if process.get("error") else public
 
 
 def _processes(state: PoolState) -> list[dict[str, object]]:
@@ -112,16 +125,6 @@ def _processes(state: PoolState) -> list[dict[str, object]]:
     ]
     others: list[dict[str, object]] = [{"role": role, "pid": pid, "state": "running"} for role, pid in alone]
     return others + engines
-
-
-def _is_local(request: Request) -> bool:
-    """The caller is on this machine, and no proxy stands between: behind one, everybody's address is the proxy's."""
-    if any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")):
-        return False
-    try:
-        return ipaddress.ip_address(request.remote_addr or "").is_loopback
-    except ValueError:
-        return False
 
 
 def _json(payload: object, status: int = 200) -> Response:

@@ -13,6 +13,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from webapp.web import errors
 from webapp.web.auth import ApiTokens
 from webapp.web.generations import Generations, WholeAnswer, failure_of
+from webapp.web.limits import RateLimits
 from webapp.web.replies import json_reply, with_retry_after
 from webapp.web.request_fields import read_fields
 from webapp.web.sse import DONE, Item, data_frame, stream
@@ -20,7 +21,7 @@ from webapp.wire.generation import Delta, Finished, Usage
 from webapp.wire.messages import Published
 
 # Status, Cloudflare's number, and the name that stands before the description.
-_ERRORS: dict[type[errors.RequestError], tuple[int, int, str]] = {
+ERRORS: dict[type[errors.RequestError], tuple[int, int, str]] = {
     errors.InvalidFields: (400, 5006, "Bad input"),
     errors.FeatureUnsupported: (400, 5006, "Bad input"),
     errors.InvalidPrompt: (400, 5006, "Bad input"),
@@ -30,30 +31,40 @@ _ERRORS: dict[type[errors.RequestError], tuple[int, int, str]] = {
     errors.ModelNotInstalled: (503, 5007, "Model not installed"),
     errors.ModelUnavailable: (503, 3040, "Model unavailable"),
     errors.ContextWindowExceeded: (413, 5021, "Context window exceeded"),
+    errors.RateLimitReached: (429, 3040, "Rate limit exceeded"),
     errors.ClientLimitReached: (429, 3040, "Capacity exceeded"),
     errors.PoolOverloaded: (429, 3040, "Capacity exceeded"),
     errors.PoolUnavailable: (503, 3040, "Pool unavailable"),
+    errors.StorageBusy: (503, 3040, "Storage busy"),
+    errors.StorageFull: (507, 3040, "Storage full"),
+    errors.QueueTimeout: (408, 3007, "Request timeout"),
+    errors.GenerationTimeout: (408, 3007, "Request timeout"),
     errors.GenerationAborted: (408, 3008, "Request aborted"),
     errors.ReaderLeft: (408, 3008, "Request aborted"),
 }
 # These come from the gate, before Workers AI has seen the request, and look different.
-_GATE_ERRORS: dict[type[errors.RequestError], tuple[int, int, str]] = {
+GATE_ERRORS: dict[type[errors.RequestError], tuple[int, int, str]] = {
     errors.ApiTokenMissing: (401, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers"),
     errors.ApiTokenInvalid: (401, 10000, "Authentication error"),
+    errors.WrongTokenLimitReached: (429, 10000, "Authentication error"),
 }
 _ROUTE_PROBLEM = {"code": 7000, "message": "No route for that URI"}
 # Ours: Cloudflare documents no number for a fault inside.
-_INTERNAL = (500, 5000, "Generation failed")
+INTERNAL = (500, 5000, "Generation failed")
 
 
-def blueprint(generations: Generations, tokens: ApiTokens) -> Blueprint:
+def blueprint(generations: Generations, tokens: ApiTokens, limits: RateLimits) -> Blueprint:
     """The routes of this dialect."""
     routes = Blueprint("workers_ai", __name__, url_prefix="/client/v4/accounts/<account>/ai")
 
     @routes.before_request
     def begin() -> None:
         g.request_id = str(uuid.uuid4())
-        g.holder = tokens.authenticate(request)
+        try:
+            g.holder = tokens.authenticate(request)
+        except errors.ApiTokenInvalid:
+            limits.count_wrong_token(request)
+            raise
 
     @routes.after_request
     def name_request(response: Response) -> Response:
@@ -64,6 +75,7 @@ def blueprint(generations: Generations, tokens: ApiTokens) -> Blueprint:
     def run(account: str, model: str) -> Response:
         fields = read_fields(_read_body())
         submit, entry, serving = generations.prepare(fields, model, owner=g.holder, client=g.holder)
+        limits.count_generation(request, holder=g.holder)
         if fields.stream:
             subscription, items = generations.start(submit)
             # Bound now: nothing of the request is at hand any more while the stream is written.
@@ -138,16 +150,16 @@ def _failure(error: errors.RequestError, request_id: str) -> dict[str, object]:
 
 
 def _describe(error: errors.RequestError, request_id: str) -> tuple[int, int, str]:
-    gate = _GATE_ERRORS.get(type(error))
+    gate = GATE_ERRORS.get(type(error))
     if gate:
         return gate
-    status, number, name = _ERRORS.get(type(error), _INTERNAL)
+    status, number, name = ERRORS.get(type(error), INTERNAL)
     return status, number, f"AiError: {name}: {error.message} ({request_id})"
 
 
 def _error_response(error: errors.RequestError) -> Response:
     status, number, message = _describe(error, g.request_id)
-    is_gate = type(error) in _GATE_ERRORS
+    is_gate = type(error) in GATE_ERRORS
     problem = {"errors": [{"message": message, "code": number}], "success": False, "messages": []}
     return with_retry_after(json_reply(problem | {"result": None if is_gate else {}}, status), error)
 
@@ -156,5 +168,5 @@ def route_error_response(error: HTTPException) -> Response:
     """The answer to a path or method that this API does not have, or to a request that fails by our fault."""
     status = error.code or 404
     is_fault = status >= 500
-    problem = {"code": _INTERNAL[1], "message": _INTERNAL[2]} if is_fault else _ROUTE_PROBLEM
+    problem = {"code": INTERNAL[1], "message": INTERNAL[2]} if is_fault else _ROUTE_PROBLEM
     return json_reply({"success": False, "errors": [problem], "messages": [], "result": None}, status)
