@@ -47,19 +47,37 @@ def test_reader_who_had_seen_everything_sees_the_rest() -> None:
     assert ids(pool.numbered("g")) == [2]
 
 
-def test_event_that_was_not_kept_was_not_seen_and_is_not_an_event() -> None:
+def test_reader_of_events_that_a_loss_of_power_took_waits_until_they_are_made_again() -> None:
     killed, (engine,) = serving()
     killed.submit("g")
-    killed.token(engine, "g", 0)
-    # The turn of this token was never kept, and so never sent.
-    killed.token(engine, "g", 1)
-    killed.kept.pop()
+    for position in range(3):
+        killed.token(engine, "g", position)
+    # The machine's disk never had the last two.
+    del killed.kept[-2:]
 
     pool = killed.killed()
+    adopted(pool, engine)
+    assert isinstance(pool.attach("g", after=3), Accepted)
+    assert pool.dispatches(engine)[-1].token_ids == (0,)
+    for position in range(1, 4):
+        pool.token(engine, "g", position)
 
+    # The web process leaves out what its reader has seen.
+    assert ids(pool.numbered("g")) == [2, 3, 4]
+    assert isinstance(pool.attach("g", after=1000), Gone)
+
+
+def test_event_id_that_was_never_given_is_no_event() -> None:
+    pool, (engine,) = serving()
+    pool.submit("g")
+    pool.token(engine, "g", 0)
     assert isinstance(pool.attach("g", after=2), Gone)
-    pool.attach("g", reader=OTHER_WEB)
-    assert ids(pool.numbered("g", OTHER_WEB)) == [1]
+
+    next_pool = pool.killed()
+    adopted(next_pool, engine)
+    next_pool.finish(engine, "g", tokens=1)
+
+    assert isinstance(next_pool.attach("g", after=3), Gone)
 
 
 def test_generation_that_waited_waits_again_behind_those_that_ran() -> None:

@@ -42,6 +42,8 @@ class Generation:
     readers: set[ReaderId] = field(default_factory=set)
     reader_left_at: float | None = None
     ended_at: float | None = None
+    # An earlier pool accepted it.
+    is_recovered: bool = False
     # Made by the pool itself, to see that an engine works; nobody reads it.
     is_probe: bool = False
     prompt_tokens: int = 0
@@ -56,6 +58,7 @@ class Generation:
             record.submit,
             record.accepted_at,
             is_interrupted=record.started_at is not None,
+            is_recovered=True,
             dispatched_at=record.started_at,
             reader_left_at=reader_left_at,
             ended_at=record.ended_at,

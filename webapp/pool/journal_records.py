@@ -57,7 +57,7 @@ class AcceptedRow(Struct, frozen=True, array_like=True, tag="a"):
         return self.submit.generation_id
 
 
-class EventRow(Struct, frozen=True, array_like=True, tag="e"):
+class EventRow(Struct, frozen=True, array_like=True, tag="e", gc=False):
     """An event of a generation. All but Started are numbered, by their order."""
 
     generation_id: str

@@ -9,6 +9,8 @@ from webapp.wire.messages import Accepted, Attach, Ended, Gone, PoolHello, WebHe
 
 # A web process that has said nothing for this many seconds is gone, and so are its readers.
 WEB_LATE_SECONDS = 3.0
+# Events that a loss of power may have taken from the journal after readers had seen them: 50 ms, generously.
+MOST_LOST_EVENTS = 100
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Readers:
     def attach(self, reader: ReaderId, attach: Attach) -> None:
         """Answer Attach: Accepted and the events after, Ended, or Gone."""
         generation = self._generations.owned(attach.generation_id, attach.owner)
-        if generation is None or not 0 <= attach.after <= len(generation.events):
+        if generation is None or not 0 <= attach.after <= _last_known_id(generation):
             self._outbox.reply(reader, Gone(ask=attach.ask, is_known=generation is not None))
         elif generation.is_ended and attach.after == len(generation.events):
             self._outbox.reply(reader, Ended(ask=attach.ask))
@@ -77,3 +79,10 @@ class Readers:
     def states(self) -> list[WebState]:
         """What /pool.json shows of them."""
         return [WebState(web.hello.pid, web.hello.parent_pid) for web in self._web_processes.values()]
+
+
+def _last_known_id(generation: Generation) -> int:
+    """The last event id that a reader may have seen."""
+    # Where the last were lost with the machine's power, the engine makes them again: their reader waits for the next.
+    has_lost_events = generation.is_recovered and not generation.is_ended
+    return len(generation.events) + (MOST_LOST_EVENTS if has_lost_events else 0)

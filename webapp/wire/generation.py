@@ -113,7 +113,7 @@ class ChosenTokenLogprob(TokenLogprob, frozen=True, array_like=True):
     top: tuple[TokenLogprob, ...] = ()
 
 
-class Delta(Struct, frozen=True, array_like=True, tag="d"):
+class Delta(Struct, frozen=True, array_like=True, tag="d", gc=False):
     """New text, and the token ids that made it.
 
     `position` is the number of completion tokens before these. Text that may be half a character or
