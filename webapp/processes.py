@@ -1,7 +1,8 @@
-"""What a process asks of Linux about its relatives: to end with its parent, to inherit orphans."""
+"""What a process asks of Linux: to end with its parent, to inherit orphans, to open many files."""
 
 import ctypes
 import os
+import resource
 import signal
 
 # linux/prctl.h
@@ -21,6 +22,13 @@ def end_with_parent() -> None:
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parent ends, so that none outlives this process unseen."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def raise_descriptor_limit() -> int:
+    """Let this process and its children open as many files as the system allows; how many that is."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def _prctl(option: int, value: int) -> None:

@@ -5,6 +5,7 @@ object is a script (see Script); any other prompt is answered with words drawn b
 real model's tokens are, so that a generation goes on with the same words on another engine.
 """
 
+import heapq
 import math
 import os
 import signal
@@ -27,7 +28,7 @@ END_ID = 1_000_000
 # The longest sleep of a step, so that an abort is heard within it.
 LONGEST_SLEEP_SECONDS = 0.01
 # What is due this soon after the first makes one step with it: a model's tokens come by the batch, not one by one.
-STEP_WINDOW_SECONDS = 0.005
+STEP_WINDOW_SECONDS = 0.02
 LOAD_STEP_SECONDS = 0.05
 
 
@@ -70,7 +71,6 @@ class ScriptedDetokenizer:
 class _Running:
     sequence: Sequence
     script: Script
-    due_at: float
 
 
 @dataclass
@@ -82,6 +82,8 @@ class ScriptedRunner:
     precision: str = "scripted"
     memory_bytes: int = 0
     _running: dict[int, _Running] = field(default_factory=dict)
+    # When each lease is due, soonest first; of leases that have ended, too.
+    _due: list[tuple[float, int]] = field(default_factory=list)
 
     @property
     def capacity(self) -> int:
@@ -109,7 +111,9 @@ class ScriptedRunner:
         except EngineError as error:
             return LeaseEvent(dispatch.generation_id, dispatch.lease, Failed(error.code, str(error)))
         sequence = Sequence(dispatch, prompt_ids, ScriptedDetokenizer(script), frozenset({END_ID}))
-        self._running[dispatch.lease] = _Running(sequence, script, time.monotonic() + script.prefill_seconds)
+        self._running[dispatch.lease] = _Running(sequence, script)
+        prefill_seconds = 0.0 if sequence.finish_reason else script.prefill_seconds
+        heapq.heappush(self._due, (time.monotonic() + prefill_seconds, dispatch.lease))
         started = Started(len(prompt_ids), self.device, self.precision)
         return LeaseEvent(dispatch.generation_id, dispatch.lease, started)
 
@@ -119,36 +123,37 @@ class ScriptedRunner:
     def step(self) -> list[LeaseEvent]:
         """The next token of every generation that is due, or nearly; sleeps a little where none is."""
         now = time.monotonic()
-        complete = [running.sequence for running in self._running.values() if running.sequence.finish_reason]
-        for sequence in complete:
-            del self._running[sequence.lease]
-        if complete:
-            return [sequence.end() for sequence in complete]
-        soonest = min((running.due_at for running in self._running.values()), default=now)
-        if soonest > now:
-            time.sleep(min(soonest - now, LONGEST_SLEEP_SECONDS))
+        if self._due and self._due[0][0] > now:
+            time.sleep(min(self._due[0][0] - now, LONGEST_SLEEP_SECONDS))
             return []
-        due = [running for running in self._running.values() if running.due_at <= now + STEP_WINDOW_SECONDS]
-        return [event for running in due for event in self._advance(running, now)]
+        due: list[tuple[float, int]] = []
+        while self._due and self._due[0][0] <= now + STEP_WINDOW_SECONDS:
+            due.append(heapq.heappop(self._due))
+        return [event for due_at, lease in due if lease in self._running for event in self._advance(lease, due_at, now)]
 
-    def _advance(self, running: _Running, now: float) -> list[LeaseEvent]:
+    def _advance(self, lease: int, due_at: float, now: float) -> list[LeaseEvent]:
+        running = self._running[lease]
         sequence, script = running.sequence, running.script
+        if sequence.finish_reason:
+            del self._running[lease]
+            return [sequence.end()]
         position = len(sequence.completion_ids)
         if position == script.crash_at:
             os._exit(70)
         if position == script.hang_at:
             os.kill(os.getpid(), signal.SIGSTOP)
         if position in (script.fail_at, script.out_of_memory_at):
-            del self._running[sequence.lease]
+            del self._running[lease]
             error = EngineError("scripted") if position == script.fail_at else OutOfMemory("scripted")
-            return [LeaseEvent(sequence.dispatch.generation_id, sequence.lease, Failed(error.code, str(error)))]
-        running.due_at = max(now, running.due_at + script.step_seconds)
+            return [LeaseEvent(sequence.dispatch.generation_id, lease, Failed(error.code, str(error)))]
         request = sequence.dispatch.request
         token_id = _next_token(request.seed, script, position)
         count = request.logprobs
         events = sequence.append(token_id, None if count is None else _logprob(token_id, script, count))
         if sequence.finish_reason:
-            del self._running[sequence.lease]
+            del self._running[lease]
+        else:
+            heapq.heappush(self._due, (max(now, due_at + script.step_seconds), lease))
         return events
 
 
@@ -176,7 +181,11 @@ def _next_token(seed: int, script: Script, position: int) -> int:
     length = script.tokens if script.pieces is None else len(script.pieces)
     if position >= length:
         return END_ID
-    return position if script.pieces is not None else zlib.crc32(f"{seed}:{position}".encode()) % len(WORDS)
+    return (
+        position
+        if script.pieces is not None or script.stamps
+        else zlib.crc32(f"{seed}:{position}".encode()) % len(WORDS)
+    )
 
 
 def _logprob(token_id: int, script: Script, count: int) -> ChosenTokenLogprob:
