@@ -3,7 +3,7 @@
 Imports nothing of the app: gunicorn's master loads it.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gevent import socket
 from gunicorn.workers.ggevent import GeventWorker
@@ -29,7 +29,7 @@ class QuickSocket(socket.socket):
 class WebWorker(GeventWorker):
     """The web process."""
 
-    def handle(self, listener: socket.socket, client: socket.socket, addr: object) -> None:
+    def handle(self, listener: socket.socket, client: socket.socket, addr: Any) -> None:  # noqa: ANN401
         """Serve one connection to its end."""
         quick = QuickSocket(client.family, client.type, client.proto, fileno=client.detach())
         super().handle(listener, quick, addr)
