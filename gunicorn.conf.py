@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from webapp.log_format import logging_config
-from webapp.processes import end_with_parent, raise_descriptor_limit
+from webapp.processes import SUPERVISOR_VARIABLE, end_with_parent, raise_descriptor_limit
 from webapp.settings import read_settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ worker_class = "webapp.web.worker.WebWorker"
 # (about 20 kB each); where the system allows fewer open files, 200 are left for what is none of a connection's.
 worker_connections = min(12_000, raise_descriptor_limit() - 200)
 # Also the time limit for a request's headers; 0 would leave them without any.
-keepalive = 5
+# A stop waits so long for connections that others keep open.
+keepalive = 3
+# Nobody's headers name a scheme, a path or a script: what proxies say is read by the app, where they are declared.
+forwarded_allow_ips = ""
 # A reload whose new process dies is not answered until this has passed.
 graceful_timeout = 8
 # The pure parser refuses what a smuggler needs: two lengths, folded headers, stray bytes.
@@ -42,7 +45,7 @@ def on_starting(server: object) -> None:
 
     The latter in a process of its own: what this one imports and opens, its forks inherit unpatched.
     """
-    if "JETON_SUPERVISED" in os.environ:
+    if SUPERVISOR_VARIABLE in os.environ:
         end_with_parent()
     subprocess.run([sys.executable, "-m", "flask", "--app", "wsgi", "upgrade-database"], check=True)
 

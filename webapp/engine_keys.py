@@ -4,6 +4,7 @@ The pool knows each engine's public key, and each engine the pool's: who has no 
 nothing and is not heard. Knows files and keys, no sockets.
 """
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ def create_engine_keys(keys_dir: Path, name: str, *, target: Path) -> None:
     """Let an engine of this name join: writes what its machine needs to the folder `target`. Raises SettingInvalid."""
     if not name.isascii() or not name.replace("-", "").isalnum():
         raise SettingInvalid("NAME", f"must be letters, digits and dashes, not {name!r}")
+    os.umask(0o077)
     pool_keys(keys_dir)
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     _, secret_file = create_certificates(target, _ENGINE)

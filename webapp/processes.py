@@ -10,9 +10,13 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 
+# Set by the supervisor for its services: its own pid.
+SUPERVISOR_VARIABLE = "JETON_SUPERVISED"
+
+
 def end_with_parent() -> None:
     """Have the kernel send this process SIGTERM when its parent ends, however that ends."""
-    parent = os.getppid()
+    parent = int(os.environ.get(SUPERVISOR_VARIABLE) or os.getppid())
     _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         # The parent ended before the kernel was told.

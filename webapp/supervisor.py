@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from webapp.processes import adopt_orphans
+from webapp.processes import SUPERVISOR_VARIABLE, adopt_orphans
 from webapp.settings import PROJECT_FOLDER, SettingInvalid, Settings
 from webapp.start_up import StartUpReport
 
@@ -45,7 +45,7 @@ class Service:
 
     def start(self) -> None:
         """Start it in a session of its own: Ctrl+C is for the supervisor, which stops in order."""
-        environ = os.environ | {"JETON_SUPERVISED": "1"}
+        environ = os.environ | {SUPERVISOR_VARIABLE: str(os.getpid())}
         self.child = subprocess.Popen(
             self.command, stdin=subprocess.DEVNULL, cwd=PROJECT_FOLDER, env=environ, start_new_session=True
         )

@@ -8,7 +8,7 @@ from tests.chaos.answers import Scripts
 from tests.chaos.random_kills import kill_one
 from tests.chaos.report import Line
 from tests.chaos.site import Site
-from tests.chaos.wave import Stream, Verdict, begin
+from tests.chaos.wave import Stream, Verdict, begin, wait_until_closed
 
 # Between two kills, in seconds. A pool or gunicorn that is killed more often is started after ever longer pauses.
 PAUSES = (1.0, 5.0)
@@ -35,27 +35,15 @@ def endure(site: Site, scripts: Scripts, *, streams: int, seconds: float, minute
             kills[kill_one(site, chance)] += 1
             kill_due = time.monotonic() + chance.uniform(*PAUSES)
         elif now >= judge_due:
-            _judge(site, closed, verdict)
+            verdict.take(closed, site.journalled_texts())
             closed, judge_due = [], now + JUDGE_SECONDS
         else:
             time.sleep(LOOK_SECONDS)
         now = time.monotonic()
-    _wait_until_closed(running)
-    _judge(site, closed + running, verdict)
+    wait_until_closed(running, PATIENCE_SECONDS)
+    verdict.take(closed + running, site.journalled_texts())
     site.wait_until_whole()
     audit = site.server.audit()
     print(audit.stdout.strip(), flush=True)
     note = f"{kills.total()} kills: " + ", ".join(f"{name} {count}" for name, count in sorted(kills.items()))
     return Line("random", seed, verdict, complaint="the audit is not clean" if audit.returncode else None, note=note)
-
-
-def _judge(site: Site, streams: list[Stream], verdict: Verdict) -> None:
-    journalled = site.journalled_texts()
-    for stream in streams:
-        verdict.add(stream, journalled.get(stream.generation_id))
-
-
-def _wait_until_closed(streams: list[Stream]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline and not all(stream.source.is_closed for stream in streams):
-        time.sleep(LOOK_SECONDS)

@@ -4,16 +4,16 @@ A connection that ends or breaks is opened again after the `retry` time, with th
 any other status but 200 closes it for good.
 """
 
-import re
 import time
 from array import array
 from dataclasses import dataclass, field
 
 import msgspec
 
+from tests.chaos.event_parser import EventParser
+
 # Chromium's, until the server names another.
 DEFAULT_RETRY_SECONDS = 3.0
-_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 @dataclass
@@ -85,7 +85,7 @@ class EventSource:
     notes: list[str] = field(default_factory=list)
     _last_event_id: str = ""
     # None while no answer is read.
-    _parser: "EventParser | None" = None
+    _parser: EventParser | None = None
 
     @property
     def reconnects(self) -> int:
@@ -130,49 +130,3 @@ class EventSource:
         """The connection has ended, or could not be made."""
         self.cut_offs += self._parser is not None and not is_whole
         self._parser = None
-
-
-class EventParser:
-    """The lines of one answer to events; what is not whole at its end is dropped with it."""
-
-    def __init__(self, last_event_id: str) -> None:
-        self.last_event_id = last_event_id
-        self.retry_seconds: float | None = None
-        self._id_buffer = last_event_id
-        self._name = ""
-        self._data: list[str] = []
-        self._rest = b""
-        self._has_cr_at_end = False
-
-    def push(self, data: bytes) -> list[tuple[str, str, str]]:
-        """The events that are complete now, each as its name, its data and the last event id."""
-        if self._has_cr_at_end:
-            # The CR LF of one line end.
-            data = data.removeprefix(b"\n")
-        self._has_cr_at_end = data.endswith(b"\r")
-        *lines, self._rest = _LINE_END.split(self._rest + data)
-        return [event for line in lines if (event := self._take_line(line.decode("utf-8", "replace")))]
-
-    def _take_line(self, line: str) -> tuple[str, str, str] | None:
-        if not line:
-            return self._dispatch()
-        name, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        match name:
-            case "event":
-                self._name = value
-            case "data":
-                self._data.append(value)
-            case "id" if "\0" not in value:
-                self._id_buffer = value
-            case "retry" if value.isascii() and value.isdigit():
-                self.retry_seconds = int(value) / 1000
-            case _:
-                pass
-        return None
-
-    def _dispatch(self) -> tuple[str, str, str] | None:
-        self.last_event_id = self._id_buffer
-        name, data = self._name or "message", self._data
-        self._name, self._data = "", []
-        return (name, "\n".join(data), self.last_event_id) if data else None

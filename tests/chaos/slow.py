@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import psutil
 
@@ -10,7 +10,7 @@ from tests.chaos.answers import Scripts
 from tests.chaos.report import Line
 from tests.chaos.site import Site
 from tests.chaos.slow_readers import Held, SlowReaders, watch
-from tests.chaos.wave import Wave, judge
+from tests.chaos.wave import Verdict, Wave
 
 SLOW_READERS = 50
 # Fast enough to fill the kernel's buffers, some 100 kB for each reader, in half a minute.
@@ -24,6 +24,33 @@ PATIENCE_SECONDS = 90.0
 MOST_TIMES_SLOWER = 2.0
 MOST_WEB_BYTES = 20 * 10**6
 MOST_SECONDS_UNTIL_CLOSED = 30.0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the slow readers cost. Seconds and bytes; `times_slower` is beside the same readers when they read."""
+
+    gap_p99: float
+    times_slower: float
+    more_bytes: int
+    seconds_until_closed: float
+
+    def __str__(self) -> str:
+        return (
+            f"gap p99 {1000 * self.gap_p99:.0f} ms, {self.times_slower:.2f} times the baseline; "
+            f"web memory {self.more_bytes / 1e6:+.1f} MB; closed within {self.seconds_until_closed:.1f} s"
+        )
+
+    @property
+    def complaint(self) -> str | None:
+        """What is not as it should be; None where all is."""
+        missed = {
+            "the gap": self.times_slower >= MOST_TIMES_SLOWER,
+            "the memory": self.more_bytes >= MOST_WEB_BYTES,
+            "the closing": self.seconds_until_closed >= MOST_SECONDS_UNTIL_CLOSED,
+        }
+        names = [name for name, is_missed in missed.items() if is_missed]
+        return f"missed: {', '.join(names)}" if names else None
 
 
 def slow(site: Site, scripts: Scripts, *, streams: int, seed: int) -> Line:
@@ -46,27 +73,18 @@ def slow(site: Site, scripts: Scripts, *, streams: int, seed: int) -> Line:
         slow_wave.wait_until_closed(PATIENCE_SECONDS)
     normal.wait_until_closed(PATIENCE_SECONDS)
     site.wait_until_whole()
-    waves = (beside_baseline, baseline, normal, slow_wave)
-    verdict = judge([stream for wave in waves for stream in wave.streams], site.journalled_texts())
+    verdict = Verdict()
+    for wave in (beside_baseline, baseline, normal, slow_wave):
+        verdict.take(wave.streams, site.journalled_texts())
     # The slow ones stand still on purpose.
     verdict.longest_stall = max(gap for stream in normal.streams for gap in stream.source.seen.gaps)
-    times_slower = normal.slowest_gap / baseline.slowest_gap
-    more_bytes = bytes_beside - bytes_before
-    seconds = max((connection.seconds_until_closed for connection in held), default=math.inf)
-    missed = [
-        name
-        for name, is_met in (
-            ("gap", times_slower < MOST_TIMES_SLOWER),
-            ("memory", more_bytes < MOST_WEB_BYTES),
-            ("closing", seconds < MOST_SECONDS_UNTIL_CLOSED),
-        )
-        if not is_met
-    ]
-    note = (
-        f"gap p99 {1000 * normal.slowest_gap:.0f} ms, {times_slower:.2f} times the baseline; "
-        f"web memory {more_bytes / 1e6:+.1f} MB; closed within {seconds:.1f} s"
+    figures = Figures(
+        gap_p99=normal.gap_p99,
+        times_slower=normal.gap_p99 / baseline.gap_p99,
+        more_bytes=bytes_beside - bytes_before,
+        seconds_until_closed=max((connection.seconds_until_closed for connection in held), default=math.inf),
     )
-    return Line("slow", seed, verdict, complaint=f"missed: {', '.join(missed)}" if missed else None, note=note)
+    return Line("slow", seed, verdict, complaint=figures.complaint, note=str(figures))
 
 
 def _watch_until_closed(site: Site, readers: SlowReaders) -> tuple[list[Held], int]:

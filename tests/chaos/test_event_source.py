@@ -3,8 +3,9 @@
 import pytest
 
 from tests.chaos.answers import Asked
-from tests.chaos.event_source import EventParser, EventSource
-from tests.chaos.wave import Stream, judge
+from tests.chaos.event_parser import EventParser
+from tests.chaos.event_source import EventSource
+from tests.chaos.wave import Stream, Verdict
 
 EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
 USAGE = b'event: usage\ndata: {"finish_reason": "stop"}\n\n'
@@ -30,7 +31,8 @@ def seen(*answers: bytes, closing_status: int = 204, error_code: str | None = No
 
 
 def counts(stream: Stream, journalled: str = "ab") -> tuple[int, int, int]:
-    verdict = judge([stream], {"g": journalled})
+    verdict = Verdict()
+    verdict.take([stream], {"g": journalled})
     return verdict.lost, verdict.doubled, verdict.wrong
 
 

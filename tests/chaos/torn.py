@@ -13,7 +13,7 @@ from tests.chaos.site import Site
 from tests.chaos.wave import Wave
 from webapp.pool.audit import audit_journal
 from webapp.pool.journal import Journal, segment_paths
-from webapp.pool.journal_records import read_records
+from webapp.pool.journal_records import AcceptedRow, Record, read_records
 from webapp.wire.generation import Delta
 
 TORN_RECORDS = 3
@@ -28,10 +28,18 @@ def lose_power(site: Site, chance: random.Random) -> str:
     """
     site.kill_everything()
     path = segment_paths(site.journal_folder)[-1]
-    ends = [0, *(end for _, end in read_records(path))][-1 - TORN_RECORDS :]
-    os.truncate(path, chance.randrange(ends[0], ends[-1]))
+    records = list(read_records(path))
+    ends = [0, *(end for _, end in records)][-1 - TORN_RECORDS :]
+    # That a generation was accepted nobody could make again.
+    accepted = max((end for record, end in records if _accepts(record)), default=0)
+    size = chance.randint(max(ends[0], accepted), ends[-1])
+    os.truncate(path, size)
     site.start_again()
-    return f"{ends[-1] - path.stat().st_size} bytes torn off"
+    return f"{ends[-1] - size} bytes torn off"
+
+
+def _accepts(record: Record) -> bool:
+    return any(isinstance(row, AcceptedRow) for row in record.rows)
 
 
 def torn(site: Site, scripts: Scripts, *, seconds: float, seed: int) -> Line:

@@ -1,7 +1,7 @@
 """Generations that run at once, their readers, and the verdict on what these have seen."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.chaos.answers import Asked
@@ -72,8 +72,12 @@ class Verdict:
     def is_unbroken(self) -> bool:
         return not (self.lost or self.doubled or self.wrong)
 
-    def add(self, stream: Stream, journalled: str | None) -> None:
-        """Take in one stream whose reader is done."""
+    def take(self, streams: Iterable[Stream], journalled: Mapping[str, str]) -> None:
+        """Take in streams whose readers are done. `journalled` has the texts that the journal has, by generation."""
+        for stream in streams:
+            self._add(stream, journalled.get(stream.generation_id))
+
+    def _add(self, stream: Stream, journalled: str | None) -> None:
         source = stream.source
         loss = stream.loss
         mistake = None if loss else stream.mistake(journalled)
@@ -97,12 +101,7 @@ class Wave:
         self.streams = [begin(site, one, readers=readers) for one in asked]
 
     @property
-    def is_closed(self) -> bool:
-        """Whether every reader is done."""
-        return all(stream.source.is_closed for stream in self.streams)
-
-    @property
-    def slowest_gap(self) -> float:
+    def gap_p99(self) -> float:
         """The seconds between two events that one gap in a hundred exceeds."""
         gaps = sorted(gap for stream in self.streams for gap in stream.source.seen.gaps)
         return gaps[int(0.99 * len(gaps))]
@@ -117,15 +116,13 @@ class Wave:
 
     def wait_until_closed(self, seconds: float) -> None:
         """Wait until every reader is done, or so long; one that is not done by then has lost its stream."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not self.is_closed:
-            time.sleep(LOOK_SECONDS)
-        for stream in self.streams:
-            stream.source.is_closed = True
+        wait_until_closed(self.streams, seconds)
 
     def verdict(self) -> Verdict:
         """On streams that are closed. Beside the text that was asked for, each has to have the journal's."""
-        return judge(self.streams, self._site.journalled_texts())
+        verdict = Verdict()
+        verdict.take(self.streams, self._site.journalled_texts())
+        return verdict
 
 
 def begin(site: Site, asked: Asked, *, readers: Readers | None = None) -> Stream:
@@ -135,12 +132,13 @@ def begin(site: Site, asked: Asked, *, readers: Readers | None = None) -> Stream
     return Stream(asked, source)
 
 
-def judge(streams: Iterable[Stream], journalled: Mapping[str, str]) -> Verdict:
-    """The verdict on streams that are closed, some of which the journal may have forgotten."""
-    verdict = Verdict()
+def wait_until_closed(streams: Sequence[Stream], seconds: float) -> None:
+    """Wait until every reader is done, or so long; one that is not done by then has lost its stream."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not all(stream.source.is_closed for stream in streams):
+        time.sleep(LOOK_SECONDS)
     for stream in streams:
-        verdict.add(stream, journalled.get(stream.generation_id))
-    return verdict
+        stream.source.is_closed = True
 
 
 def _common_length(text: str, other: str) -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import msgspec
 import pytest
@@ -293,6 +294,30 @@ def test_steps_come_at_their_pace_after_the_prefill(runner: ScriptedRunner, cloc
 
     assert moments == [1.0, 1.5, 2.0, 2.5]
     assert max(clock.slept) <= scripted_runner.LONGEST_SLEEP_SECONDS
+
+
+def test_what_is_due_soon_after_makes_one_step_and_each_keeps_its_pace(runner: ScriptedRunner, clock: Clock) -> None:
+    runner.start(dispatch({"tokens": 3, "step_seconds": 0.1}, lease=1))
+    clock.now += scripted_runner.STEP_WINDOW_SECONDS / 2
+    runner.start(dispatch({"tokens": 3, "step_seconds": 0.1}, lease=2))
+
+    steps = []
+    while runner.leases:
+        if rows := runner.step():
+            steps.append((round(clock.now - 100.0, 2), [row.lease for row in rows]))
+
+    assert steps == [(0.01, [1, 2]), (0.1, [1, 2]), (0.2, [1, 2]), (0.3, [1, 2])]
+
+
+def test_stamps_are_the_moments_at_which_tokens_were_made() -> None:
+    runner = ScriptedRunner(ENTRY)
+    runner.start(dispatch({"stamps": True, "tokens": 5}))
+
+    before = time.monotonic_ns()
+    stamps = [int(stamp) for stamp in text(to_end(runner)).split()]
+
+    assert len(stamps) == 5
+    assert before <= min(stamps) and stamps == sorted(stamps) and max(stamps) <= time.monotonic_ns()
 
 
 def test_step_with_nothing_to_run_returns_at_once(runner: ScriptedRunner, clock: Clock) -> None:

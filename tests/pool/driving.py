@@ -91,7 +91,14 @@ def generation(
     return Generation(submit(generation_id, client=client, model=model), accepted_at)
 
 
-def heartbeat(*, capacity: int = 2, is_ready: bool = True, load_fraction: float = 1.0) -> EngineHeartbeat:
+def heartbeat(
+    *,
+    capacity: int = 2,
+    is_ready: bool = True,
+    load_fraction: float = 1.0,
+    leases: Iterable[int] = (),
+    turn_age: float = 0.0,
+) -> EngineHeartbeat:
     return EngineHeartbeat(
         load_fraction=load_fraction,
         is_ready=is_ready,
@@ -99,7 +106,8 @@ def heartbeat(*, capacity: int = 2, is_ready: bool = True, load_fraction: float 
         precision="scripted",
         capacity=capacity,
         memory_bytes=1,
-        turn_age=0.0,
+        turn_age=turn_age,
+        leases=tuple(leases),
     )
 
 
@@ -221,7 +229,9 @@ class Pool:
     def beat(self, engine_id: str, *, is_ready: bool = True, load_fraction: float = 1.0) -> None:
         engine = self.roster.find(engine_id)
         capacity = engine.entry.slots if engine else 2
-        self.from_engine(engine_id, heartbeat(capacity=capacity, is_ready=is_ready, load_fraction=load_fraction))
+        leases = engine.leases if engine else ()
+        beat = heartbeat(capacity=capacity, is_ready=is_ready, load_fraction=load_fraction, leases=leases)
+        self.from_engine(engine_id, beat)
 
     def start_wanted(self, *, is_ready: bool = True) -> list[str]:
         """A process takes each post that the pool wants one on; the models."""

@@ -1,6 +1,7 @@
 """Who runs where: fair shares, and whose fault it is when engines are lost."""
 
-from tests.pool.driving import MODEL, Pool, serving, text
+from tests.pool.driving import MODEL, Pool, heartbeat, serving, text
+from webapp.pool.assignment import SETTLED_SECONDS
 from webapp.wire.generation import Failed, Queued
 
 
@@ -122,10 +123,10 @@ def test_engines_that_are_killed_fail_nobody_who_makes_tokens_between() -> None:
     assert list(pool.running(engine)) == ["g"]
 
 
-def test_third_kill_in_a_row_under_one_generation_fails_it() -> None:
+def test_fifth_kill_in_a_row_under_one_generation_fails_it() -> None:
     pool, _ = serving()
     pool.submit("g")
-    for _ in range(2):
+    for _ in range(4):
         pool.lose_engine(is_crash=False)
         pool.start_engine()
     assert pool.ends("g") == []
@@ -137,3 +138,49 @@ def test_third_kill_in_a_row_under_one_generation_fails_it() -> None:
     assert end.code == "EngineLost"
     assert pool.state().waiting == {}
     assert pool.line.counts() == {} and pool.line.has_waiting(MODEL) is False
+
+
+# --- what is lost on the way ---
+
+
+def test_what_an_engine_does_not_have_is_given_anew() -> None:
+    pool, (engine,) = serving()
+    pool.submit("g")
+    pool.token(engine, "g", 0)
+    lease = pool.running(engine)["g"].lease
+
+    # Its heartbeats do not name it: the dispatch, or the end, was lost with a connection.
+    pool.now += SETTLED_SECONDS + 0.1
+    pool.from_engine(engine, heartbeat())
+    assert pool.running(engine)["g"].lease == lease
+    pool.now += 0.5
+    pool.from_engine(engine, heartbeat())
+
+    assert pool.running(engine)["g"].lease != lease
+    assert pool.running(engine)["g"].token_ids == (0,)
+
+
+def test_engine_whose_step_takes_long_has_not_lost_what_it_has_not_taken_yet() -> None:
+    pool, (engine,) = serving()
+    pool.submit("g")
+    lease = pool.running(engine)["g"].lease
+
+    pool.now += SETTLED_SECONDS + 0.1
+    for _ in range(3):
+        pool.now += 0.5
+        pool.from_engine(engine, heartbeat(turn_age=3.0))
+
+    assert pool.running(engine)["g"].lease == lease
+
+
+def test_end_that_a_heartbeat_has_overtaken_is_an_end() -> None:
+    pool, (engine,) = serving()
+    pool.submit("g")
+    pool.token(engine, "g", 0)
+    pool.now += SETTLED_SECONDS + 0.1
+
+    pool.from_engine(engine, heartbeat())
+    pool.finish(engine, "g", tokens=1)
+
+    assert [end.finish_reason for end in pool.ends("g")] == ["stop"]
+    assert len(pool.dispatches(engine)) == 1

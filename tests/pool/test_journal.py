@@ -1,5 +1,6 @@
 """The journal's files: what was appended comes back, whatever was torn; they are rotated, deleted, and private."""
 
+import errno
 import resource
 import shutil
 import stat
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import wait_until
 from tests.pool.driving import submit
+from webapp.pool import disk_sync
 from webapp.pool import journal as journal_module
 from webapp.pool.audit import audit_journal
 from webapp.pool.journal import Journal, segment_paths
@@ -212,3 +215,69 @@ def test_close_brings_everything_to_the_disk(folder: Path) -> None:
     journal.close()
 
     assert journal.unsynced_seconds == 0
+
+
+def test_file_between_two_that_are_needed_stays_until_it_is_the_oldest(folder: Path) -> None:
+    # given: one that runs on over three files, beside one that ends in the second
+    journal = begin(folder, segment_bytes=1)
+    journal.append([AcceptedRow(submit("long")), AcceptedRow(submit("short"))], now=2.0)
+    journal.append(whole("short")[1:], now=2.0)
+    journal.append([EventRow("long", Delta(0, "a", (1,)))], now=2.0)
+
+    # when: the one that has ended is forgotten
+    journal.forget(["short"], now=3.0)
+
+    # then: its end is not gone before its beginning
+    assert audit_journal(folder).problems == []
+    assert len(segment_paths(folder)) == 3
+
+    journal.append([EventRow("long", Finished("stop", Usage(1, 1)))], now=4.0)
+    journal.forget(["long"], now=5.0)
+    assert len(segment_paths(folder)) == 1
+    assert audit_journal(folder).totals == Totals(accepted=2, finished=2)
+
+
+def test_files_of_forgotten_generations_go_also_after_a_restart(folder: Path) -> None:
+    journal = begin(folder, segment_bytes=1)
+    journal.append([AcceptedRow(submit("old"))], now=2.0)
+    journal.append([*whole("old")[1:], AcceptedRow(submit("other"))], now=2.0)
+    # The file with its beginning is gone and the next is not, as when the pool is killed just then.
+    for path in segment_paths(folder)[:-1]:
+        path.unlink()
+
+    again = begin(folder)
+    again.forget(["other"], now=3.0)
+
+    assert len(segment_paths(folder)) == 1
+    assert rows(folder) == []
+
+
+def test_forgetting_the_last_leaves_a_whole_journal_at_once(folder: Path) -> None:
+    journal = begin(folder)
+    journal.append(whole("g"), now=2.0)
+
+    journal.forget(["g"], now=3.0)
+
+    assert not journal.is_failing
+    assert audit_journal(folder).totals == Totals(accepted=1, finished=1)
+
+
+def test_disk_that_failed_once_is_tried_again_without_another_write(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = begin(folder)
+    is_broken = True
+
+    def sync(descriptor: int) -> None:
+        if is_broken:
+            raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(disk_sync.os, "fdatasync", sync)
+    journal.append(whole("g"), now=2.0)
+    wait_until(lambda: journal.is_failing, 5)
+    assert journal.unsynced_seconds > 0
+
+    is_broken = False
+
+    wait_until(lambda: not journal.is_failing, 5)
+    wait_until(lambda: journal.unsynced_seconds == 0, 5)

@@ -8,7 +8,7 @@ import pytest
 import zmq
 
 from webapp.pool.process import Pool
-from webapp.settings import Settings
+from webapp.settings import SettingInvalid, Settings
 from webapp.wire.codec import decode_pool_to_engine, decode_pool_to_web, encode
 from webapp.wire.generation import GenerationRequest, Queued
 from webapp.wire.messages import (
@@ -206,3 +206,8 @@ def test_stop_ends_engines_that_are_connected_and_gone_alike(pool: Pool, monkeyp
     pool._stop_engines()
 
     assert killed == [4000]
+
+
+def test_second_pool_on_one_folder_is_refused(pool: Pool, settings: Settings) -> None:
+    with pytest.raises(SettingInvalid, match="another pool"):
+        Pool(settings)

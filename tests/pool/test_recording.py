@@ -65,3 +65,10 @@ def test_events_whose_generation_is_in_a_deleted_file_are_left_out() -> None:
 
     assert (fold.generations, fold.problems) == ({}, [])
     assert fold.totals == Totals(accepted=1, finished=1)
+
+
+def test_text_stops_before_a_hole() -> None:
+    fold = recording(A, Delta(2, "c", (9,)), Delta(3, "d", (9,)))
+
+    assert fold.generations["g"].events == [A]
+    assert fold.unended() == [fold.generations["g"]]

@@ -12,7 +12,7 @@ PROMPT = b'{"prompt": "hi", "max_tokens": 1}'
 STREAM = b'{"prompt": "hi", "max_tokens": 1, "stream": true}'
 
 # Method, path, headers, body; then the status and what caches may do.
-NO_STORE, PAGE, FRAMES, REVALIDATED = "no-store", "private, no-cache", "no-cache, no-transform", "no-cache"
+NO_STORE, PAGE, FRAMES, REVALIDATED = "no-store", "private, no-cache", "no-store, no-transform", "no-cache"
 ANSWERS = {
     "page": ("GET", "/", {}, None, 200, PAGE),
     "page without its body": ("HEAD", "/", {}, None, 200, PAGE),

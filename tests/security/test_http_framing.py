@@ -88,3 +88,11 @@ def test_local_name_of_any_kind_is_answered(server: Server, host: bytes) -> None
     answer = send_raw(server, GET + b"Host: " + host + b"\r\nConnection: close\r\n\r\n")
 
     assert answer.status == 200
+
+
+def test_headers_that_only_a_proxy_should_send_name_no_path(server: Server) -> None:
+    believed = b"SCRIPT_NAME: /healthz\r\nPATH_INFO: /healthz\r\nX-Forwarded-Proto: https\r\n"
+
+    for path, status in ((b"/healthz", 200), (b"/healthz/healthz", 404)):
+        answer = send_raw(server, b"GET %b HTTP/1.1\r\n" % path + HOST + believed + b"Connection: close\r\n\r\n")
+        assert answer.status == status, answer

@@ -6,7 +6,7 @@ from tests.harness import Server
 from tests.security.callers import OPERATOR_TOKEN, RUN, RawAnswer, send_raw
 
 # gunicorn's `keepalive`, which is the time for headers too, and the time this server gives to bodies.
-KEEPALIVE_SECONDS, BODY_SECONDS = 5.0, 2.0
+KEEPALIVE_SECONDS, BODY_SECONDS = 3.0, 2.0
 # What a busy machine may add.
 MARGIN_SECONDS = 4.0
 
@@ -40,3 +40,25 @@ def test_slow_clients_are_closed_in_time_while_others_are_answered(guarded: Serv
     assert answers["half a body"].status == 400
     assert answers["a body without a token"].status == 401
     assert answers["a header at a time"].data == answers["says nothing"].data == b""
+
+
+def test_what_follows_a_body_that_came_too_late_is_no_request(guarded: Server) -> None:
+    # Each of these bodies is still under way when its time is over, and what it goes on with reads like requests.
+    starts = {
+        f"{whose}, {framing}": head + length
+        for whose, head in {
+            "token": POST,
+            "wrong token": POST.replace(OPERATOR_TOKEN.encode(), b"wrong"),
+            "no such path": POST.replace(RUN.encode(), b"/client/v4/nowhere"),
+        }.items()
+        for framing, length in {
+            "chunked": b"Transfer-Encoding: chunked\r\n\r\nFFFFF\r\n{",
+            "long": b"Content-Length: 100000\r\n\r\n{",
+        }.items()
+    }
+
+    with ThreadPoolExecutor(len(starts)) as threads:
+        sent = {name: threads.submit(send_raw, guarded, data, then=GET + b"\r\n") for name, data in starts.items()}
+        counts = {name: answer.result().count for name, answer in sent.items()}
+
+    assert counts == dict.fromkeys(starts, 1)

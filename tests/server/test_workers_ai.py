@@ -41,7 +41,7 @@ def test_stream_is_data_lines_only_and_ends_with_done(server: Server):
     answer = server.client.post("/client/v4/accounts/acc/ai/run/@jeton/scripted", headers=headers, json=body)
 
     assert answer.headers["content-type"] == "text/event-stream"
-    assert answer.headers["cache-control"] == "no-cache, no-transform"
+    assert answer.headers["cache-control"] == "no-store, no-transform"
     assert answer.headers["x-accel-buffering"] == "no"
     assert "content-encoding" not in answer.headers
     blocks = answer.text.split("\n\n")

@@ -54,3 +54,14 @@ def test_other_names_are_for_servers_that_others_reach(
 @pytest.mark.parametrize("host", ["", "a b", "a/b", "a@b", "<script>", "a:b", "a:" + "9" * 5000, "[::1", "é"])
 def test_name_that_is_none_is_refused_everywhere(settings: Settings, host: str) -> None:
     assert status(msgspec.structs.replace(settings, host="0.0.0.0"), host) == 400
+
+
+@pytest.mark.parametrize("path", ["/client/v4/accounts/a/ai/run/x", "/client/v4/nowhere"])
+def test_api_answers_another_name_in_its_own_shape(settings: Settings, path: str) -> None:
+    client = create_app(settings).test_client()
+
+    answer = client.post(path, headers={"Host": "my-box:8000"}, json={})
+
+    (problem,) = msgspec.json.decode(answer.data)["errors"]
+    assert (answer.status_code, problem["code"]) == (400, 5006)
+    assert "HOST" in problem["message"], problem

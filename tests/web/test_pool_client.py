@@ -70,13 +70,22 @@ def taken(subscription: Subscription) -> list[int]:
 
 
 def test_end_before_what_was_already_read_is_no_end() -> None:
-    subscription, client = reading(after=5)
+    subscription, client = reading(after=6)
 
     subscription.put(event(4))
     subscription.put(Published("g", 5, END))
 
     assert subscription.take(0) == [Gone(ask=0, is_known=True)]
     assert client.questions == []
+
+
+def test_end_that_was_already_read_ends_the_stream() -> None:
+    subscription, _ = reading(after=5)
+
+    subscription.put(Published("g", 5, END))
+
+    with pytest.raises(ReaderLeft):
+        subscription.take(0)
 
 
 def test_events_are_taken_in_order_all_at_once() -> None:

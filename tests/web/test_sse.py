@@ -272,7 +272,7 @@ def test_stream_is_plain_event_stream_that_no_proxy_changes_or_holds_back() -> N
     response = stream(Script(), frames)
 
     assert response.headers["Content-Type"] == "text/event-stream"
-    assert response.headers["Cache-Control"] == "no-cache, no-transform"
+    assert response.headers["Cache-Control"] == "no-store, no-transform"
     assert response.headers["X-Accel-Buffering"] == "no"
 
 

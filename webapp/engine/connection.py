@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
 import zmq
 
 from webapp.engine_keys import EngineKeys
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 0.5
 # An engine of the pool's own that has heard none for this long is an orphan nobody wants.
 ORPHAN_SECONDS = 15.0
+# While a pool on another machine is away, heartbeats wait in the socket until it is back: few do.
+LONG_SILENCE_SECONDS = 3.0
+SLOW_HEARTBEAT_SECONDS = 5.0
 _WAKE_ADDRESS = "inproc://outgoing"
 
 
@@ -63,6 +67,7 @@ class PoolConnection:
             # A cable that is out is noticed, and the connection made anew when it is in again.
             self._pool.setsockopt(zmq.HEARTBEAT_IVL, 500)
             self._pool.setsockopt(zmq.HEARTBEAT_TIMEOUT, 1500)
+        self._is_remote = keys is not None
         self._orphan_seconds = math.inf if keys else ORPHAN_SECONDS
         self._pool.connect(address)
         self._thread = threading.Thread(target=self._run, name="pool-connection", daemon=True)
@@ -90,7 +95,8 @@ class PoolConnection:
         while is_open:
             now = time.monotonic()
             if now >= beat_due_at:
-                beat_due_at = now + HEARTBEAT_SECONDS
+                is_alone = self._is_remote and now - heard_at > LONG_SILENCE_SECONDS
+                beat_due_at = now + (SLOW_HEARTBEAT_SECONDS if is_alone else HEARTBEAT_SECONDS)
                 self._pool.send(encode(self._heartbeat()))
             if now - heard_at > self._orphan_seconds:
                 log.warning("no pool has spoken for %.0f seconds; ending", self._orphan_seconds)
@@ -99,12 +105,12 @@ class PoolConnection:
             ready = dict(poller.poll(max(0, int((beat_due_at - now) * 1000))))
             if self._pool in ready:
                 heard_at = now
-                message = decode_pool_to_engine(self._pool.recv())
+                message = _decoded(self._pool.recv())
                 if isinstance(message, AskHello):
                     self._pool.send(encode(self._hello))
                     # The pool learns at once whether this engine is ready.
                     beat_due_at = now
-                else:
+                elif message:
                     self.incoming.put(message)
             if self._receiver in ready:
                 frame = self._receiver.recv()
@@ -113,3 +119,12 @@ class PoolConnection:
                     self._pool.send(frame)
         self._receiver.close()
         self._pool.close()
+
+
+def _decoded(frame: bytes) -> PoolToEngine | None:
+    try:
+        return decode_pool_to_engine(frame)
+    except msgspec.MsgspecError as error:
+        # As when a new version of the pool meets an engine of another machine.
+        log.error("a message of the pool cannot be read: %s", error)
+        return None

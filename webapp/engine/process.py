@@ -50,6 +50,7 @@ class Engine:
         # Read by the connection's thread, for the heartbeat.
         self._turn_started_at = time.monotonic()
         self._is_idle = False
+        self._leases: tuple[int, ...] = ()
         # Dispatches that were not started yet, by lease.
         self._arrived: dict[int, Dispatch] = {}
         hello = EngineHello(engine_id=engine_id, pid=os.getpid(), model=entry.name)
@@ -77,6 +78,7 @@ class Engine:
             if message is None or isinstance(message, EngineStop):
                 return False
             self._take_message(runner, message)
+        self._leases = (*runner.leases, *self._arrived)
         self._start_arrived(runner)
         events = runner.step() if runner.leases else []
         if events:
@@ -130,6 +132,7 @@ class Engine:
             capacity=runner.capacity if runner else self._entry.slots,
             memory_bytes=runner.memory_bytes if runner else 0,
             turn_age=0.0 if self._is_idle else time.monotonic() - self._turn_started_at,
+            leases=self._leases,
         )
 
 

@@ -16,9 +16,12 @@ from webapp.pool.residency import Residency
 from webapp.pool.roster import Engine, Roster
 from webapp.pool.waiting_line import WaitingLine
 from webapp.wire.generation import Failed, Loading, Queued
-from webapp.wire.messages import AbortLease, Dispatch
+from webapp.wire.messages import AbortLease, Dispatch, EngineHeartbeat
 
 log = logging.getLogger(__name__)
+
+# A dispatch and its answer take no longer than this between an engine that is not busy and the pool.
+SETTLED_SECONDS = 2.0
 
 
 def _hardship(generation: Generation, shares: Counter[str]) -> tuple[int, int, int]:
@@ -67,6 +70,7 @@ class Assignment:
         lease = next(self._leases)
         generation.engine_id, generation.lease = engine.engine_id, lease
         generation.is_interrupted = False
+        generation.given_at, generation.missing_beats = now, 0
         engine.leases[lease] = generation
         if not generation.is_probe:
             engine.last_used_at = now
@@ -84,11 +88,28 @@ class Assignment:
         self._outbox.send(engine.engine_id, AbortLease(generation.generation_id, generation.lease))
         del engine.leases[generation.lease]
 
+    def find_missing(self, engine: Engine, heartbeat: EngineHeartbeat, now: float) -> bool:
+        """Take back what the engine was given long ago and does not have: it, or its end, was lost on the way."""
+        if heartbeat.turn_age > SETTLED_SECONDS / 2:
+            # Its main loop has not taken what has come in since.
+            return False
+        before = len(engine.leases)
+        for lease, generation in list(engine.leases.items()):
+            is_missing = lease not in heartbeat.leases and now - generation.given_at > SETTLED_SECONDS
+            generation.missing_beats = generation.missing_beats + 1 if is_missing else 0
+            # A heartbeat may come before an end that the engine has already told; the next one does not.
+            if generation.missing_beats < 2:
+                continue
+            log.warning("engine %s does not have generation %s", engine.engine_id, generation.generation_id)
+            self.take_back(engine, generation)
+            if not generation.is_probe:
+                self.interrupt(generation, now, is_crash=False)
+        return len(engine.leases) < before
+
     def interrupt(self, generation: Generation, now: float, *, is_crash: bool) -> None:
         """What ran it is lost: it goes on elsewhere; where it is the one that loses engines, it fails alone."""
-        is_poison = generation.is_suspect
         generation.note_loss(is_crash=is_crash)
-        if is_poison:
+        if generation.is_poison:
             # There is no engine any more to be told.
             self._endings.end(generation, Failed("EngineLost", "Engines were lost under this generation."), now)
             return
@@ -133,8 +154,11 @@ class Assignment:
             if not generation.is_probe
         ]
         shares = Counter(generation.submit.client for _, generation in running)
-        for generation in self._line.in_order(model) if shares else ():
+        most = max(shares.values(), default=0)
+        for generation in self._line.in_order(model) if most > 1 else ():
             fewer_than = shares[generation.submit.client] + 2
+            if fewer_than > most:
+                continue
             able = [
                 (engine, other)
                 for engine, other in running

@@ -17,7 +17,7 @@ from webapp.pool.recording import RecordedGeneration, Recording
 from webapp.settings import Settings
 from webapp.wire.codec import decode_pool_to_web, encode
 from webapp.wire.generation import Delta, Failed, Finished
-from webapp.wire.messages import Accepted, Attach, Detach, Gone, PoolToWeb, Published, WebToPool
+from webapp.wire.messages import Attach, Detach, Gone, PoolToWeb, Published, WebToPool
 
 # How long a pool that runs may take to say something.
 PATIENCE_SECONDS = 2.0
@@ -62,11 +62,15 @@ def audit_journal(folder: Path) -> Audit:
     torn_bytes = 0
     paths = segment_paths(folder)
     for path in paths:
-        records = list(read_records(path))
+        try:
+            records, size = list(read_records(path)), path.stat().st_size
+        except FileNotFoundError:
+            # The pool has just deleted it, with all it spoke of.
+            continue
         for record, _ in records:
             recording.take(record, record.at)
         end = records[-1][1] if records else 0
-        torn_bytes = path.stat().st_size - end
+        torn_bytes = size - end
         if torn_bytes and path is not paths[-1]:
             recording.problems.append(f"{path.name}: cannot be read from byte {end} on")
     unended = len(recording.unended())
@@ -124,7 +128,7 @@ class _PoolLine:
         return any(isinstance(message, Gone) for message in self._messages())
 
     def replay(self, generation: RecordedGeneration) -> list[Delta | Finished | Failed] | None:
-        """What the pool has of an ended generation; None where it has forgotten it."""
+        """What the pool has of an ended generation; None where it has forgotten it, or does not say all in time."""
         ask = next(self._asks)
         submit = generation.submit
         self._send(Attach(ask=ask, generation_id=submit.generation_id, owner=submit.owner, after=0))
@@ -138,9 +142,9 @@ class _PoolLine:
                     if not isinstance(event, Delta):
                         self._send(Detach(submit.generation_id))
                         return events
-                case Accepted() | _:
+                case _:
                     pass
-        return events
+        return None
 
     def _send(self, message: WebToPool) -> None:
         self._socket.send(encode(message))

@@ -10,6 +10,8 @@ log = logging.getLogger(__name__)
 
 # How long writes are collected: what a loss of power may take.
 GROUP_SECONDS = 0.05
+# How long a disk that has failed is left alone.
+RETRY_SECONDS = 0.5
 
 
 class DiskSync:
@@ -53,22 +55,31 @@ class DiskSync:
         while not has_ended:
             requests = [self._requests.get()]
             if requests[0] is not None:
-                time.sleep(GROUP_SECONDS)
+                time.sleep(RETRY_SECONDS if self.has_failed else GROUP_SECONDS)
             started_at = time.monotonic()
             while not self._requests.empty():
                 requests.append(self._requests.get())
             has_ended = None in requests
-            self._sync([request for request in requests if request is not None])
-            self._synced_until = started_at
+            failed = self._sync([request for request in requests if request is not None])
+            self.has_failed = bool(failed)
+            if not failed:
+                self._synced_until = started_at
+            elif not has_ended:
+                for request in failed:
+                    self._requests.put(request)
 
-    def _sync(self, requests: list[tuple[int, bool]]) -> None:
-        for descriptor in {descriptor for descriptor, _ in requests}:
+    def _sync(self, requests: list[tuple[int, bool]]) -> list[tuple[int, bool]]:
+        """Those that failed. In the order of the writes: nothing is on the disk without what came before it."""
+        finished = {descriptor for descriptor, is_finished in requests if is_finished}
+        failed: list[tuple[int, bool]] = []
+        for descriptor in dict.fromkeys(descriptor for descriptor, _ in requests):
             try:
                 os.fdatasync(descriptor)
-                self.has_failed = False
             except OSError as error:
-                self.has_failed = True
-                log.error("the journal cannot be brought to the disk: %s", error.strerror)
-        for descriptor, is_finished in requests:
-            if is_finished:
+                failed.append((descriptor, descriptor in finished))
+                if not self.has_failed:
+                    log.error("the journal cannot be brought to the disk: %s", error.strerror)
+                continue
+            if descriptor in finished:
                 os.close(descriptor)
+        return failed

@@ -206,10 +206,11 @@ class Dispatcher:
             case EngineHeartbeat():
                 self._take_heartbeat(engine, message, now)
             case StepEvents():
-                running = len(engine.leases)
+                running, had_suspect = len(engine.leases), engine.has_suspect
                 for event in message.events:
                     self._take_event(engine, event, now)
-                if len(engine.leases) < running or self._line.has_waiting(engine.entry.name):
+                # Only these change who may have a place.
+                if len(engine.leases) < running or (had_suspect and not engine.has_suspect):
                     self._assignment.dispatch_waiting(engine.entry.name, now)
             case LoadFailed():
                 engine.error = message.message
@@ -254,6 +255,8 @@ class Dispatcher:
             self._assignment.dispatch_waiting(engine.entry.name, now)
         elif engine.load_fraction != was_fraction:
             self._assignment.publish_places(engine.entry.name)
+        if self._assignment.find_missing(engine, heartbeat, now):
+            self._assignment.dispatch_waiting(engine.entry.name, now)
 
     def _take_event(self, engine: Engine, row: LeaseEvent, now: float) -> None:
         generation = engine.leases.get(row.lease)
@@ -295,7 +298,8 @@ class Dispatcher:
         )
         self._assignment.take_back(engine, generation)
         if not generation.is_probe:
-            self._assignment.interrupt(generation, now, is_crash=True)
+            # From another machine a message may be lost with its connection.
+            self._assignment.interrupt(generation, now, is_crash=not engine.is_remote)
 
     def lose_engine(self, engine: Engine, now: float) -> None:
         """The engine's process is gone: what ran on it goes on elsewhere, or waits for the next process."""
@@ -339,6 +343,8 @@ class Dispatcher:
 
     def _end_if_late(self, generation: Generation, now: float) -> None:
         """Nobody waits, or is waited for, without end."""
+        if generation.is_ended:
+            return
         if generation.dispatched_at is None:
             if now - generation.accepted_at >= self._queue_seconds:
                 reason = f"No engine had room for this generation within {self._queue_seconds:.0f} seconds."

@@ -14,8 +14,10 @@ from webapp.wire.messages import Published, Submit
 # Rough sizes: by sys.getsizeof an event with one token id has 203 bytes, and its places in two lists 16 more.
 BYTES_PER_GENERATION = 2000
 BYTES_PER_PIECE = 300
-# An engine that crashes under a generation makes it a suspect at once.
-CRASH_BLAME = 2
+# What the loss of an engine says against a generation that ran on it. One that was killed may have been killed from
+# outside: a crash makes a suspect at once and a second one fails it; it takes two kills in a row, and five.
+CRASH_BLAME, KILL_BLAME = 5, 2
+SUSPECT_BLAME, POISON_BLAME = 4, 10
 
 # What identifies a web process to the pool: its ZeroMQ routing id.
 ReaderId = bytes
@@ -35,6 +37,9 @@ class Generation:
     # It ran when its engine was lost: its reader has already waited once, and it goes before all others.
     is_interrupted: bool = False
     dispatched_at: float | None = None
+    # When it was given to its present engine, and how many of that one's heartbeats since have not named it.
+    given_at: float = 0.0
+    missing_beats: int = 0
     # The numbered events; event id n is at index n - 1.
     events: list[Delta | Finished | Failed] = field(default_factory=list)
     # The last event that is not numbered: place in line, loading, started.
@@ -77,7 +82,12 @@ class Generation:
     @property
     def is_suspect(self) -> bool:
         """Engines were lost under it and it has made no token since: it may be what loses them."""
-        return self.blame >= CRASH_BLAME
+        return self.blame >= SUSPECT_BLAME
+
+    @property
+    def is_poison(self) -> bool:
+        """It has been given chances enough, most of them alone."""
+        return self.blame >= POISON_BLAME
 
     @property
     def is_ended(self) -> bool:
@@ -89,11 +99,14 @@ class Generation:
         request = self.submit.request
         prompt = len(request.prompt or "") + sum(len(message.content) for message in request.messages)
         pieces = len(self.events) + len(request.messages)
+        if request.logprobs is not None:
+            # Each token, and so many at its place.
+            pieces += len(self.token_ids) * (1 + request.logprobs)
         return BYTES_PER_GENERATION + 4 * prompt + BYTES_PER_PIECE * pieces
 
     def note_loss(self, *, is_crash: bool) -> None:
-        """An engine was lost under it. One that was killed may have been killed from outside: that counts half."""
-        self.blame += CRASH_BLAME if is_crash else 1
+        """An engine was lost under it."""
+        self.blame += CRASH_BLAME if is_crash else KILL_BLAME
 
     def append(self, event: Delta | Finished | Failed) -> Published:
         """Number the event and keep it."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from webapp.pool.disk_sync import DiskSync
 from webapp.pool.journal_records import (
+    AcceptedRow,
     GenerationRow,
     Record,
     SegmentRow,
@@ -25,7 +26,8 @@ from webapp.pool.journal_records import (
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 8 * 1024 * 1024
-# Past this nothing new is accepted: to read it back would take longer than a restart may last.
+# Past this nothing new is accepted. A file is kept as long as any before it, so one generation that runs for long
+# under many streams keeps theirs; to read so much back takes a minute or more.
 MOST_BYTES = 2 * 1024 * 1024 * 1024
 # How long a disk that has refused is left alone.
 RETRY_SECONDS = 0.25
@@ -56,6 +58,7 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._boot_id = _BOOT_ID.read_text("ascii").strip()
         self._segments: list[Segment] = []
+        self._folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._descriptor: int | None = None
         # What the disk has not taken: nothing, while it is well.
         self._unwritten = bytearray()
@@ -87,6 +90,7 @@ class Journal:
 
         Cuts the end of a file off that was not written whole.
         """
+        known: set[str] = set()
         for path in segment_paths(self._folder):
             segment = Segment(path)
             is_same_clock = False
@@ -95,7 +99,10 @@ class Journal:
                     if isinstance(row, SegmentRow):
                         is_same_clock, self.totals = row.boot_id == self._boot_id, row.totals
                     else:
-                        self._note(segment, row)
+                        # Rows of a generation whose beginning is gone are of one that was forgotten.
+                        self._note(segment, row, is_known=isinstance(row, AcceptedRow) or row.generation_id in known)
+                        if isinstance(row, AcceptedRow):
+                            known.add(row.generation_id)
                 yield record, is_same_clock
             self._segments.append(segment)
             _cut(segment)
@@ -118,7 +125,10 @@ class Journal:
             self._write(now)
 
     def forget(self, generation_ids: Iterable[str], now: float) -> None:
-        """These generations are needed no more: delete the files that speak of no other."""
+        """These generations are needed no more: delete the oldest files, as far as they speak of no other.
+
+        In order, so that whatever is left of a generation is never its beginning alone.
+        """
         forgotten = frozenset(generation_ids)
         for segment in self._segments:
             segment.generation_ids -= forgotten
@@ -126,17 +136,19 @@ class Journal:
         if current.has_rows and not current.generation_ids and not self._unwritten:
             # What was typed stays no longer than it has to.
             self._begin_segment(now)
-        for segment in [segment for segment in self._segments[:-1] if not segment.generation_ids]:
-            segment.path.unlink(missing_ok=True)
-            self._segments.remove(segment)
+            self._write(now)
+        # The newest file holds the totals: where it could not be written, the others stay.
+        while not self._unwritten and len(self._segments) > 1 and not self._segments[0].generation_ids:
+            self._segments.pop(0).path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Bring all of it to the disk. Idempotent."""
         self._sync.close()
 
-    def _note(self, segment: Segment, row: GenerationRow) -> None:
+    def _note(self, segment: Segment, row: GenerationRow, *, is_known: bool = True) -> None:
         segment.has_rows = True
-        segment.generation_ids.add(row.generation_id)
+        if is_known:
+            segment.generation_ids.add(row.generation_id)
         if counted := count_row(row):
             self.totals += counted
 
@@ -159,6 +171,7 @@ class Journal:
             if self._descriptor is None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
                 self._descriptor = os.open(self._segments[-1].path, flags, 0o600)
+                self._sync.wrote(self._folder_descriptor)
             while self._unwritten:
                 del self._unwritten[: os.write(self._descriptor, self._unwritten)]
         except OSError as error:

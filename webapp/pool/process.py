@@ -1,10 +1,13 @@
 """The pool process: sockets, one poll loop, the clock. All decisions are the dispatcher's."""
 
+import fcntl
 import logging
+import os
 import secrets
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
@@ -57,6 +60,7 @@ class Pool:
         self._processes = EngineProcesses()
         line = WaitingLine(queue_length=settings.queue_length, client_limit=settings.client_limit)
         self._journal = Journal(settings.journal_dir)
+        self._lock = _lock_folder(settings.journal_dir)
         self._dispatcher = Dispatcher(
             catalog,
             self._roster,
@@ -134,7 +138,8 @@ class Pool:
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
-            raise SettingInvalid("JETON_JOIN_ADDRESS", f"is {address}, which cannot be taken: {error}") from error
+            name = "JETON_JOIN_ADDRESS" if door else "JETON_DATA_DIR"
+            raise SettingInvalid(name, f"leads to {address}, which cannot be taken: {error}") from error
         return socket
 
     def _poll(self) -> dict[object, int]:
@@ -200,9 +205,11 @@ class Pool:
             try:
                 self._socket_of(engine_id).send_multipart([engine_id.encode(), encode(message)], zmq.NOBLOCK)
             except zmq.ZMQError as error:
-                log.warning("engine %s does not take messages: %s", engine_id, error)
-                # What it was to run would wait for ever.
-                if engine := self._roster.find(engine_id):
+                # Its end may only not have been noticed yet. What it was to run would wait for ever.
+                engine = self._roster.find(engine_id)
+                if engine and not engine.error:
+                    engine.error = f"it does not take messages: {error}"
+                    log.warning("engine %s: %s", engine_id, engine.error)
                     self._dispatcher.give_up(engine, now)
 
     def _stop_engines(self) -> None:
@@ -219,6 +226,17 @@ class Pool:
         if self._door:
             self._door.close()
         self._context.destroy()
+
+
+def _lock_folder(folder: Path) -> int:
+    """A descriptor that keeps other pools away for as long as this process lives. Raises SettingInvalid."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise SettingInvalid("JETON_DATA_DIR", f"names a folder that another pool uses: {folder.parent}") from None
+    return descriptor
 
 
 def _received(socket: zmq.Socket[bytes]) -> Iterator[tuple[bytes, bytes]]:

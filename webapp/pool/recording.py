@@ -40,6 +40,9 @@ class RecordedGeneration:
     def take(self, event: Started | Delta | Finished | Failed, at: float) -> str | None:
         """Take its next event; what is wrong with it, where something is."""
         problem = self._problem(event)
+        if problem and (self.end or isinstance(event, Delta)):
+            # A text with a hole would be wrong for ever; one that stops before it is made again from there.
+            return problem
         if isinstance(event, Started):
             self.started_at = self.started_at or at
             self.prompt_tokens = event.prompt_tokens

@@ -39,10 +39,10 @@ class Body:
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes; all without one."""
         try:
-            with gevent.Timeout(max(0.001, self._deadline - time.monotonic())):
+            # An ordinary error, inside gunicorn's reader: it closes the connection then, whose rest is no request.
+            late = TimeoutError("the body does not come in time")
+            with gevent.Timeout(max(0.001, self._deadline - time.monotonic()), late):
                 return self._stream.read(size)
-        except gevent.Timeout as error:
-            raise OSError("the body does not come in time") from error
         except ParseException as error:
             # No kind that Flask's libraries know: it would be a fault of the server.
             raise OSError(str(error)) from error

@@ -1,7 +1,6 @@
 """Who is calling: their address, and whether they are on this machine. Knows no token and no session."""
 
 import ipaddress
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from flask import Request
@@ -10,7 +9,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from webapp.web.hosts import is_local_name
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication
 
 # What a proxy adds. Whoever sends one has one before them, or wants us to think so.
 _PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
@@ -24,14 +23,7 @@ def behind_proxies(app: "WSGIApplication", count: int) -> "WSGIApplication":
     The scheme is what the nearest one says: proxies set that header, where they append to the other. With 0,
     nothing that a client sends is believed.
     """
-    inner = ProxyFix(app, x_for=count, x_proto=1) if count else app
-
-    def call(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        # No TLS ends here, but gunicorn believes everybody on this machine who says so.
-        environ["wsgi.url_scheme"] = "http"
-        return inner(environ, start_response)
-
-    return call
+    return ProxyFix(app, x_for=count, x_proto=1) if count else app
 
 
 def is_local(request: Request) -> bool:

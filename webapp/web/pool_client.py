@@ -213,9 +213,11 @@ class PoolClient:
         return self._socket
 
     def _say_hello(self) -> None:
+        # Of the parent this process was started by: one that is orphaned has another, and ends.
+        hello = WebHello(os.getpid(), os.getppid())
         while True:
             with contextlib.suppress(PoolUnavailable):
-                self._send(WebHello(os.getpid(), os.getppid()))
+                self._send(hello)
             gevent.sleep(HELLO_SECONDS)
 
     def _read(self) -> None:

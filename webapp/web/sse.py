@@ -23,10 +23,6 @@ log = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 10.0
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
-# A reader that takes nothing for this long is closed; a browser comes back with its last event id.
-SLOW_READER_SECONDS = 25.0
-# The kernel would buffer megabytes for a reader that reads nothing; this much is enough for one that does.
-SEND_BUFFER_BYTES = 64 * 1024
 # Far more than any generation has events, and few enough digits to read safely.
 LONGEST_EVENT_ID = 12
 
@@ -70,14 +66,13 @@ def stream(
     response = event_stream(_chunks(subscription, write, items, opening))
     # Also where the generator was never started, as for HEAD.
     response.call_on_close(subscription.close)
-    _limit_slow_reader()
     return response
 
 
 def event_stream(chunks: Iterable[bytes]) -> Response:
     """A response of frames, with the headers that keep proxies from holding them back."""
     response = Response(chunks, content_type="text/event-stream")
-    response.headers["Cache-Control"] = "no-cache, no-transform"
+    response.headers["Cache-Control"] = "no-store, no-transform"
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
@@ -115,8 +110,11 @@ def _chunks(
 
 
 def _is_closed(descriptor: int) -> bool:
-    # Not gevent's socket, whose recv would wait, and keep the connection's own reader from waiting.
-    peeker = get_original("socket", "socket")(fileno=descriptor)
+    try:
+        # Not gevent's socket, whose recv would wait, and keep the connection's own reader from waiting.
+        peeker = get_original("socket", "socket")(fileno=descriptor)
+    except OSError:
+        return True
     try:
         # Data is the start of a next request, which nobody may take away here.
         return not peeker.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -126,10 +124,3 @@ def _is_closed(descriptor: int) -> bool:
         return True
     finally:
         peeker.detach()
-
-
-def _limit_slow_reader() -> None:
-    connection = request.environ.get("gunicorn.socket")
-    if connection is not None:
-        connection.settimeout(SLOW_READER_SECONDS)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)

@@ -11,7 +11,7 @@ from webapp.wire.generation import Failed, Finished
 from webapp.wire.messages import Attach, Gone, Published
 
 # Events that may wait for one slow reader; past that they are dropped here and asked for again when it reads.
-MOST_WAITING = 2048
+MOST_WAITING = 512
 
 Item = Published | Gone
 
@@ -101,7 +101,11 @@ class Subscription:
         if isinstance(message, Published) and not self._has_use_for(message.event_id):
             if not (self.is_accepted and is_end(message) and message.event_id <= self._queued_id):
                 return
-            # Made again after a loss of power, the text has come out shorter than what the reader has seen of it.
+            # Made again after a loss of power. One who had seen the end needs no other; one who had seen more than
+            # there is now has another text.
+            if message.event_id == self._queued_id:
+                self.leave()
+                return
             message = Gone(ask=0, is_known=True)
         self._has_end = is_end(message)
         self._waiting.append(message)

@@ -253,7 +253,8 @@ class EngineHello(Wire, frozen=True, kw_only=True):
 class EngineHeartbeat(Wire, frozen=True, kw_only=True):
     """Sent every half second, whatever the engine is doing.
 
-    `turn_age` is how long, in seconds, the present turn of its main loop has lasted; 0 while it is idle.
+    `turn_age` is how long, in seconds, the present turn of its main loop has lasted; 0 while it is idle. `leases` are
+    all it has had at that turn's start: what it was given and is not among them was lost on the way.
     """
 
     load_fraction: float
@@ -263,6 +264,7 @@ class EngineHeartbeat(Wire, frozen=True, kw_only=True):
     capacity: int
     memory_bytes: int
     turn_age: float
+    leases: tuple[int, ...] = ()
 
 
 class LeaseEvent(Wire, frozen=True, tag=False):

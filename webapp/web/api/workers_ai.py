@@ -59,7 +59,6 @@ def blueprint(generations: Generations, tokens: ApiTokens, limits: RateLimits) -
 
     @routes.before_request
     def begin() -> None:
-        g.request_id = str(uuid.uuid4())
         try:
             g.holder = tokens.authenticate(request)
         except errors.ApiTokenInvalid:
@@ -68,7 +67,7 @@ def blueprint(generations: Generations, tokens: ApiTokens, limits: RateLimits) -
 
     @routes.after_request
     def name_request(response: Response) -> Response:
-        response.headers["cf-ai-req-id"] = g.request_id
+        response.headers["cf-ai-req-id"] = _request_id()
         return response
 
     @routes.post("/run/<path:model>")
@@ -79,7 +78,7 @@ def blueprint(generations: Generations, tokens: ApiTokens, limits: RateLimits) -
         if fields.stream:
             subscription, items = generations.start(submit)
             # Bound now: nothing of the request is at hand any more while the stream is written.
-            write = partial(_chunk, request_id=g.request_id)
+            write = partial(_chunk, request_id=_request_id())
             response = stream(subscription, write, items=items)
         else:
             response = json_reply(_envelope(_result(generations.answer(submit))))
@@ -157,8 +156,13 @@ def _describe(error: errors.RequestError, request_id: str) -> tuple[int, int, st
     return status, number, f"AiError: {name}: {error.message} ({request_id})"
 
 
+def _request_id() -> str:
+    """This request's id, made where it is first asked for: some requests are refused before any route has them."""
+    return g.setdefault("request_id", str(uuid.uuid4()))
+
+
 def _error_response(error: errors.RequestError) -> Response:
-    status, number, message = _describe(error, g.request_id)
+    status, number, message = _describe(error, _request_id())
     is_gate = type(error) in GATE_ERRORS
     problem = {"errors": [{"message": message, "code": number}], "success": False, "messages": []}
     return with_retry_after(json_reply(problem | {"result": None if is_gate else {}}, status), error)
@@ -169,4 +173,7 @@ def route_error_response(error: HTTPException) -> Response:
     status = error.code or 404
     is_fault = status >= 500
     problem = {"code": INTERNAL[1], "message": INTERNAL[2]} if is_fault else _ROUTE_PROBLEM
+    if status == 400:
+        # The request itself cannot be read: its reason says more than that there is no such route.
+        problem = {"code": 5006, "message": f"AiError: Bad input: {error.description} ({_request_id()})"}
     return json_reply({"success": False, "errors": [problem], "messages": [], "result": None}, status)
