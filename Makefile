@@ -1,6 +1,6 @@
 # make run: set up everything and start. make test: set up everything and check everything.
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check pytest browser nginx bench bench-quick soak fuzz clean
+.PHONY: help run setup test check pytest browser nginx bench bench-quick bench-load soak fuzz clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,6 +16,7 @@ help:
 	@echo "make soak   kill every kind of process under streams, and see that nobody loses anything (docs/soak.md)"
 	@echo "make fuzz   try 500 requests of each kind that the served OpenAPI document allows or forbids"
 	@echo "make bench  measure Jeton beside its peers (about an hour; bench-quick: some minutes)"
+	@echo "make bench-load  measure thousands of streams and idle connections beside a peer (about 12 minutes)"
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/python -m webapp serve
@@ -63,6 +64,9 @@ bench: $(DEV_STAMP)
 
 bench-quick: $(DEV_STAMP)
 	$(BIN)/python -m benchmarks --quick $(BENCH)
+
+bench-load: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks.load $(BENCH)
 
 # Options go through SOAK, as in: make soak SOAK="--fault random --minutes 30" (docs/soak.md).
 soak: $(DEV_STAMP)

@@ -94,7 +94,7 @@ def _empty(arguments: Sequence[str]) -> Results:
     return Results(
         date=datetime.date.today().isoformat(),
         commit=machine.commit(),
-        command=" ".join(["python -m benchmarks", *_without_output(arguments)]),
+        command=" ".join(["python -m benchmarks", *machine.without_output(arguments)]),
         machine=machine.describe(),
         versions={
             "Jeton": machine.own_versions(),
@@ -102,13 +102,6 @@ def _empty(arguments: Sequence[str]) -> Results:
             "llama.cpp": machine.versions(LLAMA_CPP),
         },
     )
-
-
-def _without_output(arguments: Sequence[str]) -> list[str]:
-    """A report names nobody's folders."""
-    hidden = [at for at, argument in enumerate(arguments) if argument.startswith("--output")]
-    valued = [at + 1 for at in hidden if arguments[at] == "--output"]
-    return [argument for at, argument in enumerate(arguments) if at not in {*hidden, *valued}]
 
 
 def _weight_bytes(weights: StarterWeights) -> dict[str, float]:

@@ -70,3 +70,4 @@ def cache_folder() -> Path:
 TRANSFORMERS = Environment("transformers")
 LLAMA_CPP = Environment("llama-cpp", build=(("CMAKE_ARGS", "-DGGML_NATIVE=ON"),), compiled=("llama-cpp-python",))
 PLOT = Environment("plot")
+FASTAPI = Environment("fastapi")

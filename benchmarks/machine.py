@@ -6,13 +6,14 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.environments import PROJECT_FOLDER, Environment
 from webapp.engine.cpu import physical_cores
 
 _TELLING_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "amx_bf16", "asimd", "i8mm")
-_PACKAGES = ("torch", "transformers", "llama_cpp_python", "bitsandbytes", "gunicorn", "gevent", "uvicorn")
+_PACKAGES = ("torch", "transformers", "llama_cpp_python", "bitsandbytes", "gunicorn", "gevent", "fastapi", "uvicorn")
 
 
 def describe() -> dict[str, str]:
@@ -66,6 +67,13 @@ def commit() -> str:
 
     changes = " and uncommitted changes" if git("status", "--porcelain", "--untracked-files=no") else ""
     return (git("rev-parse", "--short", "HEAD") or "unknown") + changes
+
+
+def without_output(arguments: Sequence[str]) -> list[str]:
+    """A command's arguments for a report, which names nobody's folders."""
+    hidden = [at for at, argument in enumerate(arguments) if argument.startswith("--output")]
+    valued = [at + 1 for at in hidden if arguments[at] == "--output"]
+    return [argument for at, argument in enumerate(arguments) if at not in {*hidden, *valued}]
 
 
 def _version(name: str) -> str | None:

@@ -35,7 +35,7 @@ class ProcessGroup:
     @property
     def pss_bytes(self) -> int:
         """Memory, with what several processes share counted once."""
-        return sum(_pss(pid) for pid in self.pids())
+        return sum(pss_bytes(pid) for pid in self.pids())
 
     @property
     def cpu_seconds(self) -> float:
@@ -97,7 +97,8 @@ def _has(process: Path, wanted: bytes) -> bool:
         return False
 
 
-def _pss(pid: int) -> int:
+def pss_bytes(pid: int) -> int:
+    """Memory of one process, of what it shares its share; 0 where it has ended."""
     try:
         lines = (_PROC / str(pid) / "smaps_rollup").read_text("utf-8").splitlines()
     except OSError:

@@ -30,16 +30,13 @@ class ContenderFailed(Exception):
     """It did not start, or did not answer; the message has the end of what it printed."""
 
 
-class Contender(ABC):
-    """One program under measurement. `is_http` says whether its figures were taken through HTTP."""
+class Program(ABC):
+    """One program with all its processes, in a folder of its own. With `has_pipes`, one talks to it in lines."""
 
-    is_http = False
+    has_pipes = False
 
-    def __init__(self, name: str, *, title: str, precision: str) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.title = title
-        # Of the weights; some contenders say it themselves once they have started.
-        self.precision = precision
         self.group = ProcessGroup()
         self._temporary = tempfile.TemporaryDirectory(prefix="jeton-bench-", ignore_cleanup_errors=True)
         self.log = self.folder / "output.log"
@@ -62,16 +59,6 @@ class Contender(ABC):
 
     @abstractmethod
     def wait_until_ready(self) -> None: ...
-
-    @abstractmethod
-    def run(
-        self, prompts: Sequence[Prompt], configuration: Configuration, *, max_tokens: int, delays: Sequence[float] = ()
-    ) -> list[StreamResult]:
-        """All prompts at once. Raises ContenderFailed."""
-
-    def takes(self, configuration: Configuration, round_number: int) -> bool:
-        """Whether it runs in this configuration and round."""
-        return round_number < configuration.most_rounds
 
     @property
     def is_running(self) -> bool:
@@ -104,7 +91,7 @@ class Contender(ABC):
             cwd=PROJECT_FOLDER,
             env=environ,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if not self.is_http else log,
+            stdout=subprocess.PIPE if self.has_pipes else log,
             stderr=log,
             text=True,
             start_new_session=True,
@@ -132,6 +119,28 @@ class Contender(ABC):
                     pipe.close()
         self._process = None
 
+
+class Contender(Program):
+    """A program under measurement. `is_http` says whether its figures were taken through HTTP."""
+
+    is_http = False
+
+    def __init__(self, name: str, *, title: str, precision: str) -> None:
+        super().__init__(name)
+        self.title = title
+        # Of the weights; some contenders say it themselves once they have started.
+        self.precision = precision
+
+    @abstractmethod
+    def run(
+        self, prompts: Sequence[Prompt], configuration: Configuration, *, max_tokens: int, delays: Sequence[float] = ()
+    ) -> list[StreamResult]:
+        """All prompts at once. Raises ContenderFailed."""
+
+    def takes(self, configuration: Configuration, round_number: int) -> bool:
+        """Whether it runs in this configuration and round."""
+        return round_number < configuration.most_rounds
+
     @property
     def sampling(self) -> dict[str, float | int]:
         return {"temperature": TEMPERATURE, "top_p": TOP_P, "top_k": TOP_K}
@@ -142,6 +151,8 @@ class Contender(ABC):
 
 class LineContender(Contender):
     """A program of benchmarks/peers that answers lines of JSON."""
+
+    has_pipes = True
 
     def __init__(
         self, name: str, *, title: str, precision: str, module: str, python: Path, arguments: list[str]
@@ -259,16 +270,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for(url: str, contender: Contender) -> None:
+def wait_for(url: str, program: Program) -> None:
     """Until the URL answers with 200. Raises ContenderFailed."""
     deadline = time.perf_counter() + START_SECONDS
     while time.perf_counter() < deadline:
-        if not contender.is_running:
-            raise ContenderFailed(f"{contender.name} ended:\n{contender.output}")
+        if not program.is_running:
+            raise ContenderFailed(f"{program.name} ended:\n{program.output}")
         try:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):
             time.sleep(0.02)
-    raise ContenderFailed(f"{contender.name} was not ready within {START_SECONDS:.0f} s:\n{contender.output}")
+    raise ContenderFailed(f"{program.name} was not ready within {START_SECONDS:.0f} s:\n{program.output}")

@@ -1,0 +1,1 @@
+"""The peer: a plain FastAPI application before the same scripted engine. Runs in an environment of its own."""
