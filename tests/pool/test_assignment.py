@@ -137,7 +137,7 @@ def test_fifth_kill_in_a_row_under_one_generation_fails_it() -> None:
     assert isinstance(end, Failed)
     assert end.code == "EngineLost"
     assert pool.state().waiting == {}
-    assert pool.line.counts() == {} and pool.line.has_waiting(MODEL) is False
+    assert pool.line.counts() == {} and pool.line.length(MODEL) == 0
 
 
 # --- what is lost on the way ---

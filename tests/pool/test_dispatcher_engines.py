@@ -62,7 +62,7 @@ def test_model_that_never_loads_fails_those_who_wait() -> None:
 
     for name in ("g", "h"):
         (end,) = pool.ends(name)
-        assert isinstance(end, Failed) and end.code == "ModelUnavailable" and "no weights" in end.message
+        assert isinstance(end, Failed) and end.code == "ModelUnavailable" and "cannot be loaded" in end.message
     assert pool.state().waiting == {}
 
 
@@ -88,7 +88,7 @@ def test_refusal_names_the_error_of_whichever_engine_has_one() -> None:
 
     refused = pool.submit("g")
 
-    assert isinstance(refused, Refused) and "no weights" in refused.message
+    assert isinstance(refused, Refused) and "cannot be loaded" in refused.message
 
 
 def test_engine_that_gets_ready_in_the_end_has_no_error_any_more() -> None:

@@ -375,7 +375,7 @@ def test_model_that_never_loads_unloads_nobody_any_more() -> None:
     answer = pool.submit("g", model=B)
     pool.wait(0.25)
 
-    assert isinstance(answer, Refused) and answer.code == "ModelUnavailable" and "no weights" in answer.message
+    assert isinstance(answer, Refused) and answer.code == "ModelUnavailable" and "cannot be loaded" in answer.message
     assert (engine.state_name, pool.start_wanted()) == ("idle", [])
 
 
@@ -400,7 +400,7 @@ def test_those_who_wait_for_a_failing_model_learn_where_its_memory_is_taken_mean
     pool.wait(0.25)
 
     (end,) = pool.ends("g")
-    assert isinstance(end, Failed) and end.code == "ModelUnavailable" and "no weights" in end.message
+    assert isinstance(end, Failed) and end.code == "ModelUnavailable" and "cannot be loaded" in end.message
 
 
 # --- what never fits ---

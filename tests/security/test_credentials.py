@@ -114,6 +114,17 @@ def test_cookie_is_secure_where_the_declared_proxy_says_https(guarded: Server, s
     assert not [flag for flag in flags if flag.startswith("Domain")]
 
 
+@pytest.mark.parametrize(
+    ("referrer", "status"), [("https://localhost/", 201), ("https://evil.example/", 400), (None, 400)]
+)
+def test_form_over_https_comes_from_a_page_of_this_site(guarded: Server, referrer: str | None, status: int) -> None:
+    reader = Reader(guarded)
+    behind_proxy = {"X-Forwarded-For": new_address(), "X-Forwarded-Proto": "https", "Host": "localhost"}
+    reader.client.headers.update(behind_proxy | ({"Referer": referrer} if referrer else {}))
+
+    assert reader.post(prompt='{"tokens": 1}').status_code == status
+
+
 def test_nobody_is_believed_who_says_https_where_no_proxy_is_declared(server: Server) -> None:
     answer = httpx.get(server.url, headers={"X-Forwarded-Proto": "https", "X-Forwarded-SSL": "on"})
 

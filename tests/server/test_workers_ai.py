@@ -231,6 +231,8 @@ def test_full_queue_and_client_limit_are_answered_with_retry_after(own_server):
 
     refused = server.run(model, prompt="hi")
     busy = server.run(model, prompt="hi", options={"rejectIfBusy": True})
+    # The playground has statuses of its own: 429 is for one's own limit.
+    full = server.reader().post(model=model, prompt="hi")
 
     for thread in threads:
         thread.join()
@@ -238,6 +240,8 @@ def test_full_queue_and_client_limit_are_answered_with_retry_after(own_server):
     for answer in (refused, busy):
         assert (answer.status_code, answer.json()["errors"][0]["code"]) == (429, 3040)
         assert int(answer.headers["Retry-After"]) >= 1
+    assert (full.status_code, 'data-code="PoolOverloaded"' in full.text) == (503, True)
+    assert int(full.headers["Retry-After"]) >= 1
 
 
 def test_reader_who_leaves_frees_the_engine_at_once(server: Server):

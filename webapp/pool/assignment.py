@@ -13,7 +13,7 @@ from webapp.pool.generation_log import Generation
 from webapp.pool.metrics import Metrics
 from webapp.pool.outbox import Outbox
 from webapp.pool.residency import Residency
-from webapp.pool.roster import Engine, Roster
+from webapp.pool.roster import Engine, Roster, load_failure
 from webapp.pool.waiting_line import WaitingLine
 from webapp.wire.generation import Failed, Loading, Queued
 from webapp.wire.messages import AbortLease, Dispatch, EngineHeartbeat
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # A dispatch and its answer take no longer than this between an engine that is not busy and the pool.
 SETTLED_SECONDS = 2.0
+# To order a line that is longer takes the pool milliseconds: too much for each who comes.
+LONG_LINE = 128
 
 
 def _hardship(generation: Generation, shares: Counter[str]) -> tuple[int, int, int]:
@@ -48,6 +50,8 @@ class Assignment:
         self._residency = residency
         self._endings = endings
         self._outbox = outbox
+        # Models whose long line has changed since those in it were told.
+        self._untold: set[str] = set()
         # A random start, so that no lease of an earlier pool is taken for one of this pool's.
         self._leases = itertools.count(secrets.randbits(40) << 20)
 
@@ -55,8 +59,10 @@ class Assignment:
         """Give what waits for this model to engines that have room; tell the others where they stand."""
         engines = self._roster.of_model(model)
         if engines and all(engine.is_hopeless(now) for engine in engines):
-            self.fail_waiting(model, f"{model} cannot be loaded: {self._roster.failure(model)}", now)
-        while self._dispatch_next(model, engines, now) or self._share(model, engines, now):
+            self.fail_waiting(model, load_failure(model), now)
+        while self._line.length(model) and (
+            self._dispatch_next(model, engines, now) or self._share(model, engines, now)
+        ):
             pass
         self.publish_places(model)
 
@@ -118,7 +124,19 @@ class Assignment:
         generation.is_interrupted = True
 
     def publish_places(self, model: str) -> None:
-        """Tell those that wait where they stand, where that has changed."""
+        """Tell those that wait where they stand, where that has changed; a long line learns it with `pass_time`."""
+        if self._line.length(model) > LONG_LINE:
+            self._untold.add(model)
+        else:
+            self._publish_places(model)
+
+    def pass_time(self) -> None:
+        """Called a few times a second."""
+        untold, self._untold = self._untold, set()
+        for model in untold:
+            self._publish_places(model)
+
+    def _publish_places(self, model: str) -> None:
         waiting = self._line.in_order(model)
         if not waiting:
             return
@@ -155,10 +173,10 @@ class Assignment:
         ]
         shares = Counter(generation.submit.client for _, generation in running)
         most = max(shares.values(), default=0)
-        for generation in self._line.in_order(model) if most > 1 else ():
+        if all(shares[client] + 2 > most for client in self._line.clients(model)):
+            return False
+        for generation in self._line.in_order(model):
             fewer_than = shares[generation.submit.client] + 2
-            if fewer_than > most:
-                continue
             able = [
                 (engine, other)
                 for engine, other in running

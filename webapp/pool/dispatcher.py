@@ -20,7 +20,7 @@ from webapp.pool.outbox import Outbox
 from webapp.pool.readers import Readers
 from webapp.pool.recording import RecordedGeneration
 from webapp.pool.residency import Residency
-from webapp.pool.roster import Engine, EngineKeeper, Roster
+from webapp.pool.roster import Engine, EngineKeeper, Roster, load_failure
 from webapp.pool.waiting_line import Refusal, WaitingLine
 from webapp.wire.generation import Delta, Finished, Started
 from webapp.wire.messages import (
@@ -170,7 +170,7 @@ class Dispatcher:
         if not engines:
             raise Refusal("ModelUnavailable", f"No engine of {model} has joined.", 30)
         if all(engine.is_hopeless(now) for engine in engines):
-            raise Refusal("ModelUnavailable", f"{model} cannot be loaded: {self._roster.failure(model)}", 30)
+            raise Refusal("ModelUnavailable", load_failure(model), 30)
         self._line.admit(generation, is_room=_is_room(engines, now))
         return engines
 
@@ -329,6 +329,7 @@ class Dispatcher:
                 engine.error, engine.has_crashed = "it hangs", engine.is_stuck
                 self.give_up(engine, now)
         self._review_residency(now)
+        self._assignment.pass_time()
         self.outbox.forget(self._generations.forget_old(now))
 
     def _abort(self, generation: Generation, cause: str, now: float) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from webapp.catalog import Catalog, CatalogEntry
 from webapp.pool.outbox import Outbox
-from webapp.pool.roster import Engine, EngineKeeper, Roster
+from webapp.pool.roster import Engine, EngineKeeper, Roster, load_failure
 from webapp.pool.waiting_line import WaitingLine
 from webapp.wire.messages import EngineStop
 
@@ -70,8 +70,7 @@ class Residency:
         if obstacle or entry.is_loaded_at_start:
             return obstacle
         if self._has_failed_often(entry.name) and entry.needed_bytes > self._free_bytes():
-            reason = self._roster.failure(entry.name)
-            return f"{entry.name} cannot be loaded: {reason}. It is tried again once memory is free."
+            return f"{load_failure(entry.name)} It is tried again once memory is free."
         # Those that stay may have grown past what they are said to take.
         kept = sum(self.taken_bytes(engine) for engine in self._roster if not engine.is_on_demand)
         return self._catalog.memory_obstacle(entry, kept_bytes=kept)

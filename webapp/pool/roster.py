@@ -227,11 +227,11 @@ class Roster:
     def of_model(self, model: str) -> list[Engine]:
         return self._posts.get(model, [])
 
-    def failure(self, model: str) -> str:
-        """Why the engines of this model do not start."""
-        errors = (engine.error for engine in self.of_model(model) if engine.error)
-        return next(errors, "its engine does not start")
-
     def find(self, engine_id: str) -> Engine | None:
         """The post this engine is on; None for an engine that was given up."""
         return next((engine for engine in self if engine.is_started and engine.engine_id == engine_id), None)
+
+
+def load_failure(model: str) -> str:
+    """What anybody may know of a model whose engines do not start; a library's own words may name folders."""
+    return f"{model} cannot be loaded: Jeton's log says why."

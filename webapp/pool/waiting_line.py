@@ -32,6 +32,8 @@ class WaitingLine:
         self._client_limit = client_limit
         self._waiting: dict[str, list[Generation]] = defaultdict(list)
         self._running = Counter[str]()
+        # How many each client has in all lines.
+        self._standing = Counter[str]()
         # When each client that waits or runs was last served, as the number of that turn.
         self._last_turns: dict[str, int] = {}
         self._turns = itertools.count(1)
@@ -40,19 +42,19 @@ class WaitingLine:
         """Let the generation stand in line. `is_room`: nobody would be before it. Raises Refusal."""
         submit = generation.submit
         line = self._waiting[submit.request.model]
-        own = self._running[submit.client] + sum(other.submit.client == submit.client for other in self._all())
+        own = self._running[submit.client] + self._standing[submit.client]
         if own >= self._client_limit:
             raise Refusal("ClientLimitReached", f"At most {self._client_limit} generations at once for one client.", 1)
         has_to_wait = bool(line) or not is_room
         if has_to_wait and (submit.reject_if_busy or len(line) >= self._queue_length):
             # A guess that grows with the line; nobody knows how long the running ones still take.
             raise Refusal("PoolOverloaded", "Capacity temporarily exceeded, please try again.", 1 + len(line) // 8)
-        line.append(generation)
+        self.restore(generation)
 
     def take(self, generation: Generation) -> None:
         """The generation leaves the line for an engine; it counts as running until `release`."""
         client = generation.submit.client
-        self._waiting[generation.submit.request.model].remove(generation)
+        self._leave(generation)
         self._running[client] += 1
         self._last_turns[client] = next(self._turns)
 
@@ -64,6 +66,7 @@ class WaitingLine:
     def restore(self, generation: Generation) -> None:
         """A generation that was admitted once stands in line again."""
         self._waiting[generation.submit.request.model].append(generation)
+        self._standing[generation.submit.client] += 1
 
     def release(self, generation: Generation) -> None:
         """A generation that ran has ended."""
@@ -75,7 +78,7 @@ class WaitingLine:
 
     def remove(self, generation: Generation) -> None:
         """A generation leaves the line without having run."""
-        self._waiting[generation.submit.request.model].remove(generation)
+        self._leave(generation)
         self._forget_if_gone(generation.submit.client)
 
     def in_order(self, model: str) -> list[Generation]:
@@ -93,9 +96,13 @@ class WaitingLine:
         """When the one who has waited longest for this model arrived; None where nobody waits."""
         return min((generation.accepted_at for generation in self._waiting.get(model, ())), default=None)
 
-    def has_waiting(self, model: str) -> bool:
-        """Whether any wait for this model."""
-        return bool(self._waiting.get(model))
+    def length(self, model: str) -> int:
+        """How many wait for this model."""
+        return len(self._waiting.get(model, ()))
+
+    def clients(self, model: str) -> set[str]:
+        """Those of whom any wait for this model."""
+        return {generation.submit.client for generation in self._waiting.get(model, ())}
 
     def models(self) -> list[str]:
         """The models for which any wait, in the order in which the first of each arrived."""
@@ -106,9 +113,13 @@ class WaitingLine:
         """How many wait, for each model for which any do."""
         return {model: len(line) for model, line in self._waiting.items() if line}
 
-    def _forget_if_gone(self, client: str) -> None:
-        if client not in self._running and not any(other.submit.client == client for other in self._all()):
-            self._last_turns.pop(client, None)
+    def _leave(self, generation: Generation) -> None:
+        client = generation.submit.client
+        self._waiting[generation.submit.request.model].remove(generation)
+        self._standing[client] -= 1
+        if not self._standing[client]:
+            del self._standing[client]
 
-    def _all(self) -> list[Generation]:
-        return [generation for line in self._waiting.values() for generation in line]
+    def _forget_if_gone(self, client: str) -> None:
+        if client not in self._running and client not in self._standing:
+            self._last_turns.pop(client, None)

@@ -73,6 +73,11 @@ def with_calls_apart(app: "WSGIApplication") -> "WSGIApplication":
     """
 
     def call(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        return gevent.spawn(app, environ, start_response).get()
+        calling = gevent.spawn(app, environ, start_response)
+        try:
+            return calling.get()
+        finally:
+            # It goes with its connection, also where that is killed.
+            calling.kill(block=False)
 
     return call
