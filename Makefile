@@ -56,7 +56,7 @@ browser:
 	@command -v chromium >/dev/null || sh tests/install_chromium.sh
 
 nginx:
-	@command -v nginx >/dev/null || sh tests/install_nginx.sh
+	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || sh tests/install_nginx.sh
 
 # Options go through BENCH, as in: make bench BENCH="--rounds 5 --only jeton,engine" (benchmarks/README.md).
 bench: $(DEV_STAMP)

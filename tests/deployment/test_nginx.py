@@ -15,7 +15,9 @@ import pytest
 from tests.deployment.units import DEPLOYMENT
 from tests.harness import TOKEN, Reader, Server, events, free_port, make_server, wait_until
 
-NGINX, OPENSSL = shutil.which("nginx"), shutil.which("openssl")
+# Debian keeps it where only root's PATH leads.
+PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
+NGINX, OPENSSL = shutil.which("nginx", path=PATH), shutil.which("openssl")
 pytestmark = pytest.mark.skipif(not (NGINX and OPENSSL), reason="no nginx, or no openssl, on this machine")
 
 # What a distribution's own nginx.conf has around the file; as any user, in any folder.
