@@ -100,8 +100,9 @@ class Assignment:
             # Its main loop has not taken what has come in since.
             return False
         before = len(engine.leases)
+        held = frozenset(heartbeat.leases)
         for lease, generation in list(engine.leases.items()):
-            is_missing = lease not in heartbeat.leases and now - generation.given_at > SETTLED_SECONDS
+            is_missing = lease not in held and now - generation.given_at > SETTLED_SECONDS
             generation.missing_beats = generation.missing_beats + 1 if is_missing else 0
             # A heartbeat may come before an end that the engine has already told; the next one does not.
             if generation.missing_beats < 2:
