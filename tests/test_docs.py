@@ -12,7 +12,7 @@ from webapp import settings
 from webapp.catalog import CatalogEntry, read_catalog
 from webapp.engine import errors as engine_errors
 from webapp.web import errors
-from webapp.web.api import workers_ai
+from webapp.web.api import envelope
 from webapp.web.create_app import create_app
 from webapp.web.request_fields import GenerationFields
 
@@ -47,8 +47,8 @@ def test_every_catalogue_field_is_documented():
 
 @pytest.mark.parametrize("error", request_errors())
 def test_every_error_is_documented_with_its_status_and_code(error: type[errors.RequestError]):
-    known = workers_ai.GATE_ERRORS | workers_ai.ERRORS
-    status, code, _ = known.get(error, workers_ai.INTERNAL)
+    known = envelope.GATE_ERRORS | envelope.ERRORS
+    status, code, _ = known.get(error, envelope.INTERNAL)
 
     assert f"| {status} | {code} | {error.__name__} |" in API
 

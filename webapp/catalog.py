@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from webapp.memory import format_memory, parse_memory
 
+Task = Literal["text-generation", "text-embeddings"]
 Precision = Literal["full", "fp32", "int8", "int4", "scripted"]
 
 # Bytes that a weight takes, in a file and in memory. A file of many safetensors holds 16 bits each, a small GGUF
@@ -60,6 +61,13 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
     load_seconds: Annotated[float, Meta(ge=0)] = 0.0
 
 
+class Adapter(Struct, frozen=True, forbid_unknown_fields=True):
+    """A LoRA adapter of a model, by the name that requests give: a `folder` as peft writes it."""
+
+    name: str
+    folder: str
+
+
 class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """One model variant. `context_window` and `sequence_length` are the most tokens in and out.
 
@@ -82,6 +90,12 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     # The command that installs the weights, shown where they are missing.
     install: str = ""
     is_loaded_at_start: bool = False
+    # What it does: text from a prompt, or vectors from texts.
+    task: Task = "text-generation"
+    # LoRA adapters, each of which a request may ask for. They need a precision that transformers runs, not int4.
+    adapters: list[Adapter] = []
+    # A file with a chat template (Jinja2, as transformers has it) in place of the one that comes with the weights.
+    chat_template: str | None = None
     # The entry that answers where this one's weights are not installed.
     stand_in: str | None = None
 

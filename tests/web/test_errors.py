@@ -10,7 +10,8 @@ from flask import Flask, g
 
 from webapp.engine import errors as engine_errors
 from webapp.web import errors
-from webapp.web.api.workers_ai import _error_response, _failure
+from webapp.web.api.envelope import error_response
+from webapp.web.api.workers_ai import _failure
 from webapp.web.errors import GenerationFailed, InvalidFields, RequestError, error_from_wire
 from webapp.wire.generation import FinishReason
 
@@ -20,6 +21,9 @@ REQUEST_ID = "3f0b9a1e-0000-4000-8000-000000000000"
 TABLE: dict[type[RequestError], tuple[int, int, int, str]] = {
     errors.InvalidFields: (400, 400, 5006, "AiError: Bad input: "),
     errors.FeatureUnsupported: (400, 400, 5006, "AiError: Bad input: "),
+    errors.SchemaUnsupported: (400, 400, 5006, "AiError: Bad input: "),
+    errors.LoraUnsupported: (405, 405, 5005, "AiError: LoRA unsupported: "),
+    errors.JsonModeFailed: (400, 400, 5024, "AiError: JSON Mode couldn't be met: "),
     errors.InvalidPrompt: (400, 400, 5006, "AiError: Bad input: "),
     errors.BodyMissing: (400, 400, 3003, "AiError: Incomplete request: "),
     errors.BodyTooLarge: (413, 413, 3006, "AiError: Request too large: "),
@@ -41,9 +45,10 @@ TABLE: dict[type[RequestError], tuple[int, int, int, str]] = {
     errors.GenerationFailed: (500, 500, 5000, "AiError: Generation failed: "),
     errors.ApiTokenMissing: (401, 401, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers"),
     errors.ApiTokenInvalid: (401, 401, 10000, "Authentication error"),
+    errors.ApiTokenForbidden: (403, 403, 10000, "Authentication error"),
     errors.WrongTokenLimitReached: (429, 429, 10000, "Authentication error"),
 }
-GATE = {errors.ApiTokenMissing, errors.ApiTokenInvalid, errors.WrongTokenLimitReached}
+GATE = {errors.ApiTokenMissing, errors.ApiTokenInvalid, errors.ApiTokenForbidden, errors.WrongTokenLimitReached}
 ALL = RequestError.__subclasses__()
 
 
@@ -83,7 +88,7 @@ def test_workers_ai_answers_with_its_own_status_number_and_shape(kind: type[Requ
     _, status, number, beginning = TABLE[kind]
     error = make(kind)
 
-    response = _error_response(error)
+    response = error_response(error)
 
     assert response.status_code == status
     assert response.headers["Content-Type"] == "application/json"
@@ -100,8 +105,8 @@ def test_workers_ai_answers_with_its_own_status_number_and_shape(kind: type[Requ
 
 @pytest.mark.usefixtures("in_request")
 def test_workers_ai_tells_when_to_come_back() -> None:
-    with_time = _error_response(errors.PoolOverloaded("later", retry_after=3))
-    without = _error_response(errors.PoolOverloaded("later"))
+    with_time = error_response(errors.PoolOverloaded("later", retry_after=3))
+    without = error_response(errors.PoolOverloaded("later"))
 
     assert with_time.headers["Retry-After"] == "3"
     assert "Retry-After" not in without.headers
@@ -111,7 +116,7 @@ def test_workers_ai_tells_when_to_come_back() -> None:
 def test_message_with_any_text_stays_one_json_value() -> None:
     error = errors.ModelNotFound('No such model "\r\n\0\u2028</script>')
 
-    body = msgspec.json.decode(_error_response(error).data)
+    body = msgspec.json.decode(error_response(error).data)
 
     assert error.message in body["errors"][0]["message"]
 
@@ -137,6 +142,8 @@ FROM_THE_WIRE = {
     "QueueTimeout": errors.QueueTimeout,
     "GenerationTimeout": errors.GenerationTimeout,
     "StorageFull": errors.StorageFull,
+    "FeatureUnsupported": errors.FeatureUnsupported,
+    "SchemaUnsupported": errors.SchemaUnsupported,
     "EngineLost": errors.GenerationFailed,
     "EngineFailure": errors.GenerationFailed,
     "EngineFull": errors.GenerationFailed,

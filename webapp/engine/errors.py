@@ -4,6 +4,8 @@
     ├── ContextWindowExceeded
     ├── NoFreeSlot
     ├── InvalidPrompt
+    ├── FeatureUnsupported     this model, or its chat template, cannot do what was asked
+    ├── SchemaUnsupported      no answer can be held to this JSON schema
     └── OutOfMemory
 
 Each becomes a Failed event with its code; the engine and its other generations go on.
@@ -34,6 +36,14 @@ class NoFreeSlot(EngineError):
 
 class InvalidPrompt(EngineError):
     code = "InvalidPrompt"
+
+
+class FeatureUnsupported(EngineError):
+    code = "FeatureUnsupported"
+
+
+class SchemaUnsupported(EngineError):
+    code = "SchemaUnsupported"
 
 
 class OutOfMemory(EngineError):

@@ -15,11 +15,13 @@ from webapp.catalog import read_catalog
 from webapp.settings import PROJECT_FOLDER, Settings, make_folders, read_settings
 from webapp.web import cli, metrics, openapi, playground, status
 from webapp.web.api import workers_ai
+from webapp.web.api.envelope import route_error_response
 from webapp.web.auth import ApiTokens
 from webapp.web.bodies import discard_refused_body, with_readable_bodies
 from webapp.web.callers import behind_proxies
 from webapp.web.database import Database
 from webapp.web.errors import RequestError
+from webapp.web.gate import Gate
 from webapp.web.generations import Generations
 from webapp.web.headers import add_headers
 from webapp.web.hosts import is_local_name, refuse_bad_host, with_checked_host
@@ -72,7 +74,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     limits = RateLimits(generations_a_minute=settings.rate_limit, web_processes=settings.web_processes)
 
     csrf = CSRFProtect(app)
-    workers_ai_routes = workers_ai.blueprint(generations, tokens, limits)
+    workers_ai_routes = workers_ai.blueprint(generations, Gate(tokens, limits))
     # A bearer token is never sent by a browser on its own.
     csrf.exempt(workers_ai_routes)
     app.register_blueprint(workers_ai_routes)
@@ -115,7 +117,7 @@ def _http_error(error: HTTPException) -> Response:
 
 def _http_error_page(error: HTTPException) -> Response:
     if request.path.startswith("/client/v4/"):
-        return workers_ai.route_error_response(error)
+        return route_error_response(error)
     code = "CsrfTokenInvalid" if isinstance(error, CSRFError) else (error.name.title().replace(" ", ""))
     described = {"code": code, "message": error.description, "field": None, "retry_after": None}
     if "HX-Request" in request.headers:

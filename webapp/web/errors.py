@@ -6,10 +6,14 @@
     ├── BodyTooLarge             413
     ├── ApiTokenMissing          401
     ├── ApiTokenInvalid          401
+    ├── ApiTokenForbidden        403  the token is right, and not for this
     ├── ModelNotFound            404
     ├── ModelNotInstalled        503
     ├── ModelUnavailable         503  it cannot run on this machine, or its engine does not start
     ├── FeatureUnsupported       400  asked for what this model or server does not do
+    ├── LoraUnsupported          405  this model has no LoRA adapters
+    ├── SchemaUnsupported        400  no answer can be held to this JSON schema
+    ├── JsonModeFailed           400  the answer has become no whole JSON value
     ├── InvalidPrompt            400  the model's chat template takes no such messages
     ├── ContextWindowExceeded    413
     ├── WrongTokenLimitReached   429  too many wrong API tokens from one address
@@ -73,6 +77,10 @@ class ApiTokenInvalid(RequestError):
     status = 401
 
 
+class ApiTokenForbidden(RequestError):
+    status = 403
+
+
 class ModelNotFound(RequestError):
     status = 404
 
@@ -86,6 +94,18 @@ class ModelUnavailable(RequestError):
 
 
 class FeatureUnsupported(RequestError):
+    status = 400
+
+
+class LoraUnsupported(RequestError):
+    status = 405
+
+
+class SchemaUnsupported(RequestError):
+    status = 400
+
+
+class JsonModeFailed(RequestError):
     status = 400
 
 
@@ -164,6 +184,8 @@ _FROM_THE_WIRE: dict[str, type[RequestError]] = {
     for error in (
         ModelNotFound,
         ModelUnavailable,
+        FeatureUnsupported,
+        SchemaUnsupported,
         InvalidPrompt,
         ContextWindowExceeded,
         ClientLimitReached,

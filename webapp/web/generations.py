@@ -7,7 +7,7 @@ from webapp.web.errors import GenerationAborted, RequestError, error_from_wire
 from webapp.web.pool_client import PoolClient, Subscription
 from webapp.web.request_fields import GenerationFields, find_model, to_request
 from webapp.web.sse import KEEP_ALIVE_SECONDS, Item, watch_reader
-from webapp.wire.generation import Delta, Failed, Finished, Loading, Queued
+from webapp.wire.generation import ChosenTokenLogprob, Delta, Failed, Finished, Loading, Queued, ToolCall
 from webapp.wire.messages import Gone, Published, Submit
 
 
@@ -26,10 +26,12 @@ def failure_of(item: Item) -> RequestError | None:
 
 
 class WholeAnswer:
-    """The fold of a generation's events: its text, and how it ended."""
+    """The fold of a generation's events: its text, the calls it asks for, and how it ended."""
 
     def __init__(self) -> None:
         self._texts: list[str] = []
+        self.tool_calls: list[ToolCall] = []
+        self.logprobs: list[ChosenTokenLogprob] = []
         self.finished: Finished | None = None
         self.error: RequestError | None = None
 
@@ -41,8 +43,10 @@ class WholeAnswer:
         """Take the next event."""
         self.error = failure_of(item) or self.error
         match item:
-            case Published(event=Delta(text=text)):
-                self._texts.append(text)
+            case Published(event=Delta() as delta):
+                self._texts.append(delta.text)
+                self.tool_calls += delta.tool_calls
+                self.logprobs += delta.logprobs
             case Published(event=Finished() as finished) if not self.error:
                 self.finished = finished
             case _:
@@ -57,7 +61,14 @@ class Generations:
         self._pool = pool
 
     def prepare(
-        self, fields: GenerationFields, model: str, *, owner: str, client: str, grace_seconds: float = 0.0
+        self,
+        fields: GenerationFields,
+        model: str,
+        *,
+        owner: str,
+        client: str,
+        grace_seconds: float = 0.0,
+        logprobs: int | None = None,
     ) -> tuple[Submit, CatalogEntry, CatalogEntry]:
         """What to submit, the entry that was asked for and the one that answers. Raises RequestError.
 
@@ -69,7 +80,7 @@ class Generations:
             generation_id=uuid.uuid4().hex,
             owner=owner,
             client=client,
-            request=to_request(fields, entry, serving),
+            request=to_request(fields, entry, serving, logprobs=logprobs),
             grace_seconds=grace_seconds,
             attach=grace_seconds == 0,
             reject_if_busy=bool(fields.options and fields.options.reject_if_busy),

@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 
 from webapp.catalog import Catalog
 from webapp.web import errors
-from webapp.web.api import workers_ai
+from webapp.web.api import envelope
 from webapp.web.openapi_schemas import TEXT, Schema, components, reference
 from webapp.web.replies import json_reply
 
@@ -54,9 +54,9 @@ def document(catalog: Catalog) -> Schema:
 
 def _api_paths(models: list[str]) -> Schema:
     by_status = defaultdict(list[str])
-    for kind, (status, number, _) in (workers_ai.ERRORS | workers_ai.GATE_ERRORS).items():
+    for kind, (status, number, _) in (envelope.ERRORS | envelope.GATE_ERRORS).items():
         by_status[status].append(f"{kind.__name__} ({number})")
-    by_status[workers_ai.INTERNAL[0]].append(f"GenerationFailed ({workers_ai.INTERNAL[1]})")
+    by_status[envelope.INTERNAL[0]].append(f"GenerationFailed ({envelope.INTERNAL[1]})")
     by_status[404].append("no such route (7000)")
     refusals = {status: (", ".join(names), _json("RunRefusal")) for status, names in by_status.items()}
     run = _operation(

@@ -16,8 +16,6 @@ _NOT_BLANK = r"[^\s\x1c-\x1f\x85]|\ufeff"
 # Fields that are refused with a sentence, unless they ask for nothing.
 _UNSUPPORTED: dict[str, Schema] = {
     "lora": {"type": ["string", "null"], "maxLength": 0},
-    "response_format": {"type": ["object", "null"], "maxProperties": 0},
-    "tools": {"type": ["array", "null"], "maxItems": 0},
     "functions": {"type": ["array", "null"], "maxItems": 0},
 }
 
@@ -137,7 +135,7 @@ def _form(fields: Schema, models: list[str]) -> Schema:
 
     elsewhere = {"prompt", "messages", "options"}
     parameters = {name: or_empty(schema) for name, schema in fields.items() if name not in elsewhere}
-    parameters |= dict.fromkeys(_UNSUPPORTED, empty)
+    parameters |= dict.fromkeys((*_UNSUPPORTED, "response_format", "tools", "tool_choice", "stop"), empty)
     message = {"contentMediaType": "application/json", "contentSchema": reference("HistoryMessage")}
     texts = {
         "model": TEXT | {"enum": models},

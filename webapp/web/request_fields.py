@@ -15,8 +15,17 @@ from webapp.catalog import Catalog, CatalogEntry
 from webapp.catalog import ModelNotFound as EntryNotFound
 from webapp.catalog import ModelNotInstalled as EntryNotInstalled
 from webapp.catalog import ModelUnavailable as EntryUnavailable
-from webapp.web.errors import FeatureUnsupported, InvalidFields, ModelNotFound, ModelNotInstalled, ModelUnavailable
-from webapp.wire.generation import GenerationRequest, Message
+from webapp.web.conversation_fields import MessageFields, ToolChoice, ToolFields, choose_tools
+from webapp.web.errors import (
+    FeatureUnsupported,
+    InvalidFields,
+    LoraUnsupported,
+    ModelNotFound,
+    ModelNotInstalled,
+    ModelUnavailable,
+)
+from webapp.web.fields import read_struct
+from webapp.wire.generation import GenerationRequest
 
 DEFAULT_MAX_TOKENS = 256
 DEFAULT_TEMPERATURE = 0.6
@@ -25,28 +34,27 @@ LEAST_TEMPERATURE = 1e-4
 LARGEST_SEED = 9_999_999_999
 
 Text = Annotated[str, Meta(min_length=1)]
-
-
-class TextPart(Struct, frozen=True):
-    """One part of a message's content; only text can be read."""
-
-    type: Literal["text"]
-    text: str
-
-
-class MessageFields(Struct, frozen=True):
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str | list[TextPart]
-
-    def to_message(self) -> Message:
-        """The message with its parts joined."""
-        if isinstance(self.content, str):
-            return Message(self.role, self.content)
-        return Message(self.role, "".join(part.text for part in self.content))
+# OpenAI's API takes four; an engine looks for each after every token.
+StopSequences = Text | Annotated[list[Text], Meta(max_length=16)]
+_json = msgspec.json.Encoder()
 
 
 class Options(Struct, frozen=True, rename="camel"):
     reject_if_busy: bool = False
+
+
+class ResponseFormat(Struct, frozen=True):
+    """JSON mode. `json_schema` is the bare schema, as Workers AI has it."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+    def to_schema(self) -> str | None:
+        """The schema as text; None where the answer is free. Raises InvalidFields."""
+        if self.type == "json_schema" and self.json_schema is None:
+            raise InvalidFields({"response_format": "type json_schema needs a json_schema"})
+        schema = {"type": "object"} if self.type == "json_object" else self.json_schema
+        return None if self.type == "text" else _json.encode(schema).decode()
 
 
 class GenerationFields(Struct, frozen=True, kw_only=True):
@@ -65,62 +73,24 @@ class GenerationFields(Struct, frozen=True, kw_only=True):
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     options: Options | None = None
-    lora: str | None = None
-    # Named so that they are refused with a sentence and not ignored.
-    response_format: dict[str, Any] | None = None
-    tools: list[Any] | None = None
+    lora: Text | None = None
+    response_format: ResponseFormat | None = None
+    tools: list[ToolFields] | None = None
+    # Code for Cloudflare's own machines to run. Named so that it is refused with a sentence and not ignored.
     functions: list[Any] | None = None
+    # Ours, where Workers AI has none; OpenAI's API has the same names.
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    stop: StopSequences | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
 def read_fields(given: Mapping[str, object], *, is_form: bool = False) -> GenerationFields:
-    """The typed fields. In a form every value is text, and an empty one means not given. Raises InvalidFields.
-
-    Names that no field has are ignored, as Workers AI does.
-    """
-    typed: dict[str, Any] = {}
-    bad: dict[str, str] = {}
-    for field in msgspec.structs.fields(GenerationFields):
-        value = given.get(field.encode_name)
-        if isinstance(value, float) and value.is_integer():
-            # In JSON 27.0 is as whole as 27 (JSON Schema, 4.2.3).
-            value = int(value)
-        if value is None or (is_form and value == ""):
-            continue
-        try:
-            converted = msgspec.convert(value, field.type, strict=not is_form)
-        except msgspec.ValidationError as error:
-            bad[field.encode_name] = _expectation(field.type) or str(error)
-            continue
-        if converted is None:
-            # A form's text "null" is not an empty field.
-            bad[field.encode_name] = _expectation(field.type) or "must not be null"
-        else:
-            typed[field.name] = converted
-    if not bad and ("prompt" in typed) == ("messages" in typed):
-        bad["prompt"] = "one of prompt and messages is required, and only one"
-    if bad:
-        raise InvalidFields(bad)
-    return GenerationFields(**typed)
-
-
-def _expectation(field_type: object) -> str | None:
-    """What a plain field has to be, in words; None for a nested one, of which msgspec says more."""
-    union = msgspec.inspect.type_info(field_type)
-    assert isinstance(union, msgspec.inspect.UnionType)
-    # Each field may also be null: the kind that counts comes first.
-    match union.types[0]:
-        case msgspec.inspect.IntType(ge=least, le=None):
-            return f"must be a whole number of at least {least}"
-        case msgspec.inspect.IntType(ge=least, le=most):
-            return f"must be a whole number from {least} to {most}"
-        case msgspec.inspect.FloatType(ge=least, le=most):
-            return f"must be a number from {least} to {most}"
-        case msgspec.inspect.StrType(min_length=least):
-            return f"must be a text of at least {least} character" if least else "must be a text"
-        case msgspec.inspect.BoolType():
-            return "must be true or false"
-        case _:
-            return None
+    """The typed fields, of which one of `prompt` and `messages` is given. Raises InvalidFields."""
+    fields = read_struct(GenerationFields, given, is_form=is_form)
+    if (fields.prompt is None) == (fields.messages is None):
+        raise InvalidFields({"prompt": "one of prompt and messages is required, and only one"})
+    return fields
 
 
 def find_model(catalog: Catalog, name: str) -> tuple[CatalogEntry, CatalogEntry]:
@@ -139,15 +109,24 @@ def find_model(catalog: Catalog, name: str) -> tuple[CatalogEntry, CatalogEntry]
         raise ModelUnavailable(str(error)) from None
 
 
-def to_request(fields: GenerationFields, entry: CatalogEntry, serving: CatalogEntry) -> GenerationRequest:
-    """The request for the pool, under the limits of `entry`, the seed resolved.
+def to_request(
+    fields: GenerationFields, entry: CatalogEntry, serving: CatalogEntry, *, logprobs: int | None = None
+) -> GenerationRequest:
+    """The request for the pool, under the limits of `entry`, the seed resolved. `logprobs` is that of the request.
 
-    Raises InvalidFields and FeatureUnsupported.
+    Raises InvalidFields, FeatureUnsupported, LoraUnsupported.
     """
-    _refuse_unsupported(fields)
     max_tokens = fields.max_tokens or min(DEFAULT_MAX_TOKENS, entry.sequence_length)
     if max_tokens > entry.sequence_length:
         raise InvalidFields({"max_tokens": f"{entry.name} makes at most {entry.sequence_length} tokens"})
+    if fields.functions:
+        raise FeatureUnsupported("functions holds code for Cloudflare to run; this server runs none")
+    tools, has_to_call = choose_tools(fields.tools or (), fields.tool_choice)
+    if tools and fields.raw and fields.prompt:
+        raise InvalidFields({"tools": "a raw prompt has no place for them"})
+    schema = fields.response_format.to_schema() if fields.response_format else None
+    if tools and schema:
+        raise InvalidFields({"response_format": "cannot be given together with tools"})
     return GenerationRequest(
         model=serving.name,
         context_window=entry.context_window,
@@ -163,6 +142,14 @@ def to_request(fields: GenerationFields, entry: CatalogEntry, serving: CatalogEn
         repetition_penalty=fields.repetition_penalty or 1.0,
         frequency_penalty=fields.frequency_penalty or 0.0,
         presence_penalty=fields.presence_penalty or 0.0,
+        stop=(fields.stop,) if isinstance(fields.stop, str) else tuple(fields.stop or ()),
+        min_p=fields.min_p or 0.0,
+        logprobs=logprobs,
+        json_schema=schema,
+        tools=tools,
+        has_to_call=has_to_call,
+        has_parallel_calls=fields.parallel_tool_calls is not False,
+        adapter=_adapter(fields.lora, serving),
     )
 
 
@@ -172,7 +159,12 @@ def _temperature(fields: GenerationFields) -> float:
     return fields.temperature if fields.temperature >= LEAST_TEMPERATURE else 0.0
 
 
-def _refuse_unsupported(fields: GenerationFields) -> None:
-    for name in ("lora", "response_format", "tools", "functions"):
-        if getattr(fields, name):
-            raise FeatureUnsupported(f"{name} is not supported by this server yet")
+def _adapter(lora: str | None, serving: CatalogEntry) -> str | None:
+    if lora is None:
+        return None
+    names = [adapter.name for adapter in serving.adapters]
+    if not names:
+        raise LoraUnsupported(f"{serving.name} has no LoRA adapters")
+    if lora not in names:
+        raise InvalidFields({"lora": f"{serving.name} has the adapters {', '.join(names)}"})
+    return lora

@@ -10,11 +10,33 @@ from msgspec import Struct
 FinishReason = Literal["stop", "length", "abort"]
 
 
-class Message(Struct, frozen=True):
-    """One turn of a conversation."""
+class Tool(Struct, frozen=True, omit_defaults=True):
+    """A function that the model may ask to have called. `parameters` is a JSON schema, as text."""
+
+    name: str
+    description: str = ""
+    parameters: str = "{}"
+
+
+class ToolCall(Struct, frozen=True, array_like=True):
+    """A call that the model asks for. `arguments` is a JSON object, as text."""
+
+    name: str
+    arguments: str
+
+
+class Message(Struct, frozen=True, omit_defaults=True):
+    """One turn of a conversation.
+
+    An assistant's turn may hold `tool_calls`; a tool's turn answers one of them, by its id where there are several.
+    """
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    # Of the tool that answers.
+    name: str = ""
 
 
 class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -26,6 +48,13 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `logprobs` asks for the log-probability of each token and of so many of the likeliest at its place,
     0 to 20; None leaves them off.
+
+    `json_schema`, a JSON schema as text, makes the answer one JSON value that it allows. `tools` are shown to the
+    model by its chat template; with `has_to_call` it calls one of them at least, without `has_parallel_calls` at
+    most one. `adapter` names one of the catalogue entry's LoRA adapters.
+
+    `inputs` are texts to embed: there is no prompt then, and each input is answered as if its vector were one token,
+    by a Delta whose text is the vector in base64, float32 and little-endian. `max_tokens` is their number.
     """
 
     model: str
@@ -46,6 +75,12 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     # 0 leaves min-p off.
     min_p: float = 0.0
     logprobs: int | None = None
+    json_schema: str | None = None
+    tools: tuple[Tool, ...] = ()
+    has_to_call: bool = False
+    has_parallel_calls: bool = True
+    adapter: str | None = None
+    inputs: tuple[str, ...] = ()
 
 
 class Usage(Struct, frozen=True, array_like=True):
@@ -120,12 +155,14 @@ class Delta(Struct, frozen=True, array_like=True, tag="d", gc=False):
     the start of a stop sequence is held back, and may belong to token ids of an earlier delta.
     `logprobs` has one for each of `token_ids` where they were asked for, else none. What ends a text
     (the end of the turn, a stop sequence) is among them where the last delta has other text, else it is not sent.
+    `tool_calls` are those that these tokens have completed; what they look like in the model's own words is no text.
     """
 
     position: int
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[ChosenTokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 class Finished(Struct, frozen=True, array_like=True, tag="f"):
