@@ -1,6 +1,6 @@
 # make run: set up everything and start. make test: set up everything and check everything.
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check pytest browser nginx bench bench-quick bench-load soak fuzz clean
+.PHONY: help run setup test check pytest browser nginx clients bench bench-quick bench-load soak fuzz clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -36,8 +36,9 @@ $(RUN_STAMP): requirements.txt constraints.txt requirements-starter.txt | $(BIN)
 	@$(PIP) --no-deps --require-hashes -r requirements-starter.txt
 	@touch $@
 
-$(DEV_STAMP): requirements-dev.txt $(RUN_STAMP)
+$(DEV_STAMP): requirements-dev.txt requirements-embeddings.txt $(RUN_STAMP)
 	@$(PIP) -q -r requirements-dev.txt
+	@$(PIP) -q --no-deps --require-hashes -r requirements-embeddings.txt
 	@touch $@
 
 test: check pytest
@@ -48,8 +49,9 @@ check: $(DEV_STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
-pytest: $(DEV_STAMP) browser nginx
-	$(BIN)/python -m pytest
+# Two files at once: most tests wait for servers of their own, and the cores have time for another.
+pytest: $(DEV_STAMP) browser nginx clients
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Debian's Chromium, where this user may install it; the tests say loudly what they leave out without it.
 browser:
@@ -57,6 +59,10 @@ browser:
 
 nginx:
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || sh tests/install_nginx.sh
+
+# The SDKs of others, in places of their own; the tests say loudly what they leave out without them.
+clients: $(DEV_STAMP)
+	@sh tests/install_clients.sh
 
 # Options go through BENCH, as in: make bench BENCH="--rounds 5 --only jeton,engine" (benchmarks/README.md).
 bench: $(DEV_STAMP)
@@ -78,4 +84,4 @@ fuzz: $(DEV_STAMP)
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest --timeout 3600 tests/security/test_openapi.py
 
 clean:
-	rm -rf $(VENV) .jeton
+	rm -rf $(VENV) .jeton tests/clients/node/node_modules examples/worker/node_modules

@@ -29,6 +29,7 @@ context_window = 100
 sequence_length = 50
 slots = 2
 """
+ADAPTERS = 'adapters = [{ name = "a", folder = "one" }, { name = "b", folder = "two" }]\n'
 BIG = GOOD.replace("@a/b", "@a/big").replace("{ scripted = true }", '{ folder = "/nonexistent" }')
 
 
@@ -67,8 +68,14 @@ def test_entries_keep_the_order_of_the_file_and_have_their_defaults(tmp_path: Pa
         (GOOD + 'memory = "much"', "@a/b.*memory must be an amount"),
         (GOOD + "memory = 5", "memory"),
         (GOOD.replace("scripted = true", "scripted = true, load_seconds = -1"), "load_seconds"),
+        (GOOD + 'task = "text-to-speech"', "task"),
+        (GOOD.replace('"scripted"', '"int4"') + 'task = "text-embeddings"', "make embeddings.*not in int4"),
+        (GOOD.replace('"scripted"', '"int4"') + ADAPTERS, "adapters need a precision.*not int4"),
+        (GOOD + ADAPTERS + 'task = "text-embeddings"', "take no adapters"),
+        (GOOD + ADAPTERS.replace('"b"', '"a"'), "two of its adapters"),
+        (GOOD + 'stand_in = "@a/big"\n' + BIG + 'task = "text-embeddings"', "stand_in has another task"),
     ],
-    ids=range(19),
+    ids=range(25),
 )
 def test_catalogue_that_cannot_be_used_says_why(tmp_path: Path, text: str | bytes, says: str) -> None:
     with pytest.raises(CatalogError, match=says):
@@ -149,6 +156,17 @@ def test_newest_snapshot_of_the_hubs_cache_is_taken(tmp_path: Path, monkeypatch:
 )
 def test_file_in_an_installed_package_is_found(tmp_path: Path, package: str, file: str, *, is_found: bool) -> None:
     assert (with_weights(Weights(package=package, file=file), tmp_path) is not None) is is_found
+
+
+def test_folder_in_an_installed_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "carrier" / "model").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    weights = Weights(package="carrier", folder="model")
+    assert with_weights(weights, tmp_path) is None
+
+    (tmp_path / "carrier" / "model" / "config.json").write_text("{}")
+
+    assert with_weights(weights, tmp_path) == tmp_path / "carrier" / "model"
 
 
 def test_model_without_any_place_for_its_weights_is_not_installed(tmp_path: Path) -> None:
@@ -272,6 +290,22 @@ def test_what_is_installed_is_found_out_once_and_a_download_under_way_changes_no
     assert (none.is_installed, "not installed" in (catalog.obstacle(none) or "")) == (False, True)
     half, none = budgeted(tmp_path, text, 10**9).entries
     assert (half.needed_bytes > 10**9, none.is_installed) == (True, True)
+
+
+def test_adapters_count_as_memory_and_need_their_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "adapter").mkdir()
+    with (tmp_path / "adapter" / "adapter_model.safetensors").open("wb") as file:
+        file.truncate(10**9)
+    text = GOOD.replace("scripted = true", f'folder = "{tmp_path}"').replace('"scripted"', '"full"')
+    catalog = read(tmp_path, text + f'adapters = [{{ name = "a", folder = "{tmp_path}/adapter" }}]')
+
+    (entry,) = catalog.entries
+    assert (entry.needed_bytes, catalog.obstacle(entry)) == (ENGINE_BYTES + 10**9, None)
+
+    monkeypatch.setattr("webapp.catalog.find_spec", lambda name: None)
+    (entry,) = (catalog := Catalog(catalog.entries)).entries
+    assert "has adapters, which peft loads" in (catalog.obstacle(entry) or "")
 
 
 def test_link_that_leads_nowhere_is_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

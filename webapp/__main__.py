@@ -1,4 +1,4 @@
-"""The commands: `python -m webapp serve`, the two it starts, pool and engine, and `audit`."""
+"""The commands: `python -m webapp serve`, the two it starts, pool and engine, and those for operators."""
 
 import argparse
 import logging.config
@@ -9,15 +9,27 @@ from webapp.catalog import CatalogError, ModelNotFound
 from webapp.log_format import logging_config
 from webapp.settings import SettingInvalid, Settings, make_folders, read_settings
 
+# The web's own commands: what follows their names is read there.
+WEB_COMMANDS = {
+    "create-token": "make an API token and print it, once",
+    "list-tokens": "list the API tokens: what each may do, when it was used, until when it works",
+    "revoke-token": "revoke an API token, or all of a name",
+}
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command. A wrong setting or catalogue ends it with a sentence and status 2."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    is_web_command = bool(arguments) and arguments[0] in WEB_COMMANDS
+    options = _parser().parse_args(arguments[:1] if is_web_command else arguments)
     try:
         settings = read_settings()
         make_folders(settings)
-        logging.config.dictConfig(logging_config(settings))
-        _run(options, settings)
+        if is_web_command:
+            _run_web_command(arguments, settings)
+        else:
+            logging.config.dictConfig(logging_config(settings))
+            _run(options, settings)
     except (SettingInvalid, CatalogError, ModelNotFound) as error:
         sys.exit(_complain(error))
 
@@ -35,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     join.add_argument("--model", required=True, help="the entry of this machine's catalogue, and of the pool's")
     join.add_argument("--pool", required=True, metavar="ADDRESS", help="the pool's JETON_JOIN_ADDRESS")
     join.add_argument("--keys", type=Path, required=True, metavar="FOLDER", help="what add-engine has written")
+    for name, what in WEB_COMMANDS.items():
+        commands.add_parser(name, help=what)
     engine = commands.add_parser("engine", help="one engine process; the pool starts it")
     engine.add_argument("--model", required=True)
     engine.add_argument("--engine-id", required=True)
@@ -68,6 +82,14 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
             from webapp.engine import process as engine_process
 
             engine_process.join(settings, model=options.model, pool_address=options.pool, keys_folder=options.keys)
+
+
+def _run_web_command(arguments: list[str], settings: Settings) -> None:
+    # For its own process only, as above.
+    from webapp.web import cli
+    from webapp.web.create_app import create_app
+
+    cli.run_command(create_app(settings), arguments)
 
 
 def _complain(error: Exception) -> int:

@@ -3,7 +3,6 @@
 Read by web processes, the pool and engines, so it imports nothing of theirs.
 """
 
-import os
 import tomllib
 from functools import cached_property
 from importlib.util import find_spec
@@ -14,14 +13,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from webapp.memory import format_memory, parse_memory
+from webapp.weight_files import count_weights, hub_snapshot, paths_in_package
 
 Task = Literal["text-generation", "text-embeddings"]
 Precision = Literal["full", "fp32", "int8", "int4", "scripted"]
 
-# Bytes that a weight takes, in a file and in memory. A file of many safetensors holds 16 bits each, a small GGUF
-# file about 5; in memory int8 and int4 keep some tensors, such as the embeddings, in 16 bits.
-_FILE_BYTES_PER_WEIGHT = 2.0
-_GGUF_BYTES_PER_WEIGHT = 0.625
+# Bytes that a weight takes in memory: int8 and int4 keep some tensors, such as the embeddings, in 16 bits.
 _BYTES_PER_WEIGHT: dict[Precision, float] = {"full": 2.0, "fp32": 4.0, "int8": 1.25, "int4": 0.8, "scripted": 0.0}
 # What an engine takes besides: the libraries, work space and the first of its cache. Measured with the starter
 # model on a CPU: 0.62 GB in bf16, 0.64 GB in int8.
@@ -46,8 +43,9 @@ class ModelUnavailable(Exception):
 
 
 class Weights(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where weights come from: a local `folder`, a `hub` repository, or a `file` inside an installed Python `package`.
+    """Where weights come from: a local `folder`, a `hub` repository, or an installed Python `package`.
 
+    Of a package, `file` is one inside it, or `folder` a folder inside it.
     `scripted` needs none: the scripted engine answers, after `load_seconds`. `remote`: they are where the engines are,
     which join from other machines.
     """
@@ -102,15 +100,14 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def weights_path(self) -> Path | None:
         """The folder or file that holds the weights; None where they are not installed."""
         weights = self.weights
-        if weights.folder:
-            path = Path(weights.folder).expanduser()
-            return path if (path / "config.json").is_file() else None
         if weights.package and weights.file:
-            spec = find_spec(weights.package)
-            folders = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
-            return next((path for folder in folders if (path := Path(folder) / weights.file).is_file()), None)
+            return next((path for path in paths_in_package(weights.package, weights.file) if path.is_file()), None)
+        if weights.folder:
+            name = weights.folder
+            paths = paths_in_package(weights.package, name) if weights.package else [Path(name).expanduser()]
+            return next((path for path in paths if (path / "config.json").is_file()), None)
         if weights.hub:
-            return _hub_snapshot(weights.hub)
+            return hub_snapshot(weights.hub)
         return None
 
     @property
@@ -138,8 +135,11 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if self.weights.scripted:
             return _SCRIPTED_ENGINE_BYTES
         path = self.weights_path()
-        weights = _count_weights(path) if path else 0
-        return ENGINE_BYTES + round(weights * _BYTES_PER_WEIGHT[self.precision])
+        weights = count_weights(path) if path else 0
+        # peft keeps adapters in the precision of the layers they change, whatever int8 makes of those.
+        adapters = sum(count_weights(Path(adapter.folder).expanduser()) for adapter in self.adapters)
+        adapter_bytes = adapters * max(2.0, _BYTES_PER_WEIGHT[self.precision])
+        return ENGINE_BYTES + round(weights * _BYTES_PER_WEIGHT[self.precision] + adapter_bytes)
 
 
 class Catalog:
@@ -257,6 +257,8 @@ def _check(entries: list[CatalogEntry], path: Path) -> None:
                 parse_memory(entry.memory)
             except ValueError as error:
                 raise CatalogError(f"{entry.name} in {path}: memory {error}") from None
+        if fault := _fault(entry):
+            raise CatalogError(f"{entry.name} in {path}: {fault}")
         if not entry.stand_in:
             continue
         stand_in = by_name.get(entry.stand_in)
@@ -264,33 +266,30 @@ def _check(entries: list[CatalogEntry], path: Path) -> None:
             raise CatalogError(f"{entry.name} in {path}: stand_in names no model of the catalogue: {entry.stand_in}")
         if stand_in.context_window < entry.context_window or stand_in.sequence_length < entry.sequence_length:
             raise CatalogError(f"{entry.name} in {path}: its stand_in has smaller limits")
+        if stand_in.task != entry.task:
+            raise CatalogError(f"{entry.name} in {path}: its stand_in has another task")
+
+
+def _fault(entry: CatalogEntry) -> str | None:
+    """What of an entry's task, precision and adapters cannot be together; None where all can."""
+    if entry.task == "text-embeddings" and entry.precision == "int4":
+        return "models that make embeddings run in full, fp32 or int8, not in int4"
+    if not entry.adapters:
+        return None
+    if entry.task == "text-embeddings":
+        return "models that make embeddings take no adapters"
+    if entry.precision == "int4":
+        return "adapters need a precision that transformers runs: full, fp32 or int8, not int4"
+    if len({adapter.name for adapter in entry.adapters}) < len(entry.adapters):
+        return "two of its adapters have one name"
+    return None
 
 
 def _missing_library(entry: CatalogEntry) -> str | None:
-    is_elsewhere = entry.weights.scripted or entry.weights.remote
-    if entry.precision != "int8" or is_elsewhere or find_spec("bitsandbytes"):
+    if entry.weights.scripted or entry.weights.remote:
         return None
-    return f"{entry.name} runs in int8 by bitsandbytes, which is not installed on this machine."
-
-
-def _hub_snapshot(repository: str) -> Path | None:
-    """The newest snapshot in the Hugging Face cache, by its documented layout; nothing is fetched."""
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
-    snapshots = cache / f"models--{repository.replace('/', '--')}" / "snapshots"
-    configs = sorted(_files(snapshots, "*/config.json"), key=lambda config: config.stat().st_mtime)
-    return configs[-1].parent if configs else None
-
-
-def _count_weights(path: Path) -> float:
-    """About how many weights a file or folder holds, by its size."""
-    if path.is_file():
-        return path.stat().st_size / _GGUF_BYTES_PER_WEIGHT
-    # A repository may hold the same weights in both formats.
-    files = _files(path, "*.safetensors") or _files(path, "*.bin")
-    return sum(file.stat().st_size for file in files) / _FILE_BYTES_PER_WEIGHT
-
-
-def _files(folder: Path, pattern: str) -> list[Path]:
-    # The cache of the hub holds links, and one whose download was broken off leads nowhere.
-    return [path for path in folder.glob(pattern) if path.is_file()]
+    if entry.precision == "int8" and not find_spec("bitsandbytes"):
+        return f"{entry.name} runs in int8 by bitsandbytes, which is not installed on this machine."
+    if entry.adapters and not find_spec("peft"):
+        return f"{entry.name} has adapters, which peft loads, and that is not installed on this machine."
+    return None

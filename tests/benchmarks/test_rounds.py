@@ -19,6 +19,7 @@ from benchmarks.prompts import Prompt, PromptMaker
 from benchmarks.results import Results
 from benchmarks.rounds import measure, started
 from tests.harness import SCRIPTED_MODELS
+from webapp.engine.scripted_runner import STEP_WINDOW_SECONDS
 
 SCRIPTED = "@jeton/scripted"
 TOKENS = 6
@@ -61,7 +62,8 @@ def test_server_and_engine_are_measured_in_turn_and_reported() -> None:
     assert [run.figures.completion_tokens for run in found.runs if run.figures] == [6, 6, 24, 24]
     assert all(contender.pss_bytes > 1e7 for contender in found.contenders)
     assert all(not contender.group.pids() for contender in contenders)
-    assert long.time_to_first_token >= 0.1
+    # What is due within one of its steps the scripted engine makes at once.
+    assert long.time_to_first_token >= 0.1 - STEP_WINDOW_SECONDS
     assert "Jeton" in report.markdown(found)
 
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, RepetitionPen
 from webapp.engine.chat_template import prompt_token_ids
 from webapp.engine.runner import Runner
 from webapp.engine.slot_model import SlotModel
-from webapp.wire.generation import ChosenTokenLogprob, Delta, Failed, Finished, GenerationRequest, Started
+from webapp.wire.generation import ChosenTokenLogprob, Delta, Failed, Finished, GenerationRequest, Started, ToolCall
 from webapp.wire.messages import Dispatch, LeaseEvent
 
 _leases = count(1)
@@ -58,6 +58,10 @@ class Answer:
         return "".join(delta.text for delta in self.deltas)
 
     @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(call for delta in self.deltas for call in delta.tool_calls)
+
+    @property
     def token_ids(self) -> tuple[int, ...]:
         return tuple(token_id for delta in self.deltas for token_id in delta.token_ids)
 
@@ -71,7 +75,7 @@ class Answer:
             self.started = event
         elif isinstance(event, Delta):
             assert event.position == self.first_position + len(self.token_ids)
-            assert event.text
+            assert event.text or event.tool_calls
             self.deltas.append(event)
         else:
             self.end = event
@@ -163,9 +167,9 @@ def spy_on_prefill(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     prefilled: list[int] = []
     prefill = SlotModel.prefill
 
-    def counted(model: SlotModel, slot: int, token_ids: list[int], *, start: int) -> None:
+    def counted(model: SlotModel, slot: int, token_ids: list[int], *, start: int, adapter: str | None) -> None:
         prefilled.append(len(token_ids))
-        prefill(model, slot, token_ids, start=start)
+        prefill(model, slot, token_ids, start=start, adapter=adapter)
 
     monkeypatch.setattr(SlotModel, "prefill", counted)
     return prefilled

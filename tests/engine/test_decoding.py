@@ -153,8 +153,8 @@ def test_numbers_that_are_none_fail_their_sequence_and_leave_nothing_behind(
 ):
     prefill = SlotModel.prefill
 
-    def poisoned(model: SlotModel, slot: int, token_ids: list[int], *, start: int) -> None:
-        prefill(model, slot, token_ids, start=start)
+    def poisoned(model: SlotModel, slot: int, token_ids: list[int], *, start: int, adapter: str | None) -> None:
+        prefill(model, slot, token_ids, start=start, adapter=adapter)
         if len(token_ids) > 90:
             for layer in range(2):
                 for tensor in model.cache.layer(layer):
@@ -174,10 +174,10 @@ def test_a_prefill_without_memory_gets_that_of_idle_prefixes(monkeypatch: pytest
     held = runner._slots.held
     prefill = SlotModel.prefill
 
-    def short_of_memory(model: SlotModel, slot: int, token_ids: list[int], *, start: int) -> None:
+    def short_of_memory(model: SlotModel, slot: int, token_ids: list[int], *, start: int, adapter: str | None) -> None:
         if runner._slots.held >= held:
             raise RuntimeError(_CPU_OUT_OF_MEMORY)
-        prefill(model, slot, token_ids, start=start)
+        prefill(model, slot, token_ids, start=start, adapter=adapter)
 
     monkeypatch.setattr(SlotModel, "prefill", short_of_memory)
 

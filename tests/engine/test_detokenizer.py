@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.engine.small_tokenizers import llama_like, metaspace_like
 from tests.engine.tiny import tiny_tokenizer
-from webapp.engine.detokenizer import TokenizerDetokenizer, open_ids
+from webapp.engine.detokenizer import TokenizerDetokenizer, open_ids, special_ids
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _TEXTS = {
@@ -178,3 +178,25 @@ def test_a_long_text_takes_no_longer_for_each_token(any_tokenizer: Tokenizer, te
 
     assert time.process_time() - started_at < 2.5
     assert "".join(pieces) == any_tokenizer.decode(token_ids, skip_special_tokens=True)
+
+
+def test_special_tokens_that_are_shown_stand_in_the_text(tokenizer: PreTrainedTokenizerFast):
+    backend = tokenizer.backend_tokenizer
+    shown = special_ids(backend, ("<repo_name>", "<tool_call>"))
+    token_ids = tokenizer("🌋<|im_start|> a<repo_name>")["input_ids"] + tokenizer(" é")["input_ids"]
+    detokenizer = TokenizerDetokenizer(backend, shown=shown)
+
+    assert list(shown.values()) == ["<repo_name>"]
+    pieces = [*(detokenizer.push(token_id) for token_id in token_ids), detokenizer.flush()]
+    assert "".join(pieces) == "🌋 a<repo_name> é"
+    assert pieces.count("<repo_name>") == 1
+
+
+def test_a_shown_special_token_ends_an_incomplete_character(tokenizer: PreTrainedTokenizerFast):
+    backend = tokenizer.backend_tokenizer
+    shown = special_ids(backend, ("<repo_name>",))
+    detokenizer = TokenizerDetokenizer(backend, shown=shown)
+
+    pieces = [detokenizer.push(token_id) for token_id in (tokenizer("🌋")["input_ids"][0], *shown)]
+
+    assert pieces == ["", f"{_REPLACEMENT}<repo_name>"]

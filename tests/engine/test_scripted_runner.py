@@ -11,7 +11,18 @@ import pytest
 from webapp.catalog import CatalogEntry, Weights
 from webapp.engine import scripted_runner
 from webapp.engine.scripted_runner import END_ID, ScriptedRunner, load_scripted
-from webapp.wire.generation import Delta, EngineEvent, Failed, Finished, GenerationRequest, Message, Started, Usage
+from webapp.wire.generation import (
+    Delta,
+    EngineEvent,
+    Failed,
+    Finished,
+    GenerationRequest,
+    Message,
+    Started,
+    Tool,
+    ToolCall,
+    Usage,
+)
 from webapp.wire.messages import Dispatch
 
 ENTRY = CatalogEntry(
@@ -82,6 +93,8 @@ def dispatch(
     context_window: int = 100,
     logprobs: int | None = None,
     messages: tuple[Message, ...] = (),
+    tools: tuple[Tool, ...] = (),
+    json_schema: str | None = None,
 ) -> Dispatch:
     if prompt is None and not messages:
         prompt = json.dumps(script or {})
@@ -94,6 +107,8 @@ def dispatch(
         messages=messages,
         stop=stop,
         logprobs=logprobs,
+        tools=tools,
+        json_schema=json_schema,
     )
     return Dispatch(generation_id=f"g{lease}", lease=lease, request=request, token_ids=token_ids)
 
@@ -150,6 +165,24 @@ def test_prompt_that_is_no_script_is_answered_with_words(runner: ScriptedRunner,
     runner.start(dispatch(prompt=prompt, max_tokens=20))
 
     assert len(token_ids(to_end(runner))) == 20
+
+
+@pytest.mark.parametrize("cut", range(4))
+def test_calls_of_offered_tools_are_taken_out_wherever_it_was_cut(runner: ScriptedRunner, cut: int) -> None:
+    pieces = ["So: ", "<tool_call>\n", '{"name": "f", "arguments": {"a": 1}}', "\n</tool_call>"]
+    runner.start(dispatch({"pieces": pieces}, tools=(Tool("f"),), token_ids=tuple(range(cut))))
+
+    deltas = [event for event in to_end(runner) if isinstance(event, Delta)]
+
+    assert text([*deltas]) == ("" if cut else "So:")
+    assert [call for delta in deltas for call in delta.tool_calls] == [ToolCall("f", '{"a": 1}')] * (cut < 3)
+    assert token_ids([*deltas]) == list(range(cut, 3))
+
+
+def test_a_script_is_said_as_it_is_without_tools_and_whatever_the_schema(runner: ScriptedRunner) -> None:
+    runner.start(dispatch({"pieces": ['<tool_call>{"name": "f"}']}, json_schema='{"type": "number"}'))
+
+    assert text(to_end(runner)) == '<tool_call>{"name": "f"}'
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 20])

@@ -3,7 +3,17 @@
 import pytest
 
 from webapp.engine.sequence import Sequence
-from webapp.wire.generation import ChosenTokenLogprob, Delta, Failed, Finished, FinishReason, GenerationRequest, Usage
+from webapp.engine.tool_calls import ToolCallParser, ToolFormat
+from webapp.wire.generation import (
+    ChosenTokenLogprob,
+    Delta,
+    Failed,
+    Finished,
+    FinishReason,
+    GenerationRequest,
+    ToolCall,
+    Usage,
+)
 from webapp.wire.messages import Dispatch
 
 _END = 0
@@ -111,3 +121,98 @@ def test_a_resumed_sequence_has_the_log_probabilities_of_its_own_tokens_only():
     sequence = _sequence(token_ids=(1, 2))
 
     assert sequence.append(3, _logprob(3))[0].event == Delta(2, "c", (3,), (_logprob(3),))
+
+
+_CALL = '{"name":"f"}'
+
+
+class CharacterDetokenizer:
+    """A token id is the character of that number."""
+
+    def push(self, token_id: int) -> str:
+        return chr(token_id)
+
+    def flush(self) -> str:
+        return ""
+
+
+def _calling(*, token_ids: tuple[int, ...] = (), is_single: bool = False, stop: tuple[str, ...] = ()) -> Sequence:
+    request = GenerationRequest(model="m", context_window=10, max_tokens=100, seed=1, prompt="p", stop=stop)
+    dispatch = Dispatch(generation_id="g", lease=1, request=request, token_ids=token_ids)
+    parser = ToolCallParser(ToolFormat("<<", ">>"), {"f"}, is_single=is_single)
+    return Sequence(dispatch, [5], CharacterDetokenizer(), frozenset({_END}), tool_calls=parser)
+
+
+def _ids(text: str) -> list[int]:
+    return [ord(character) for character in text]
+
+
+def test_a_call_comes_with_the_token_that_completes_it_and_no_text():
+    events = _events(_calling(), [*_ids(f"a<<{_CALL}>>b"), _END])
+
+    call = Delta(1, "", tuple(_ids(f"<<{_CALL}")), tool_calls=(ToolCall("f", "{}"),))
+    assert events == [Delta(0, "a", (97,)), call, Delta(15, "b", tuple(_ids(">>b"))), Finished("stop", Usage(1, 19))]
+
+
+def test_the_only_call_ends_the_sequence():
+    events = _events(_calling(is_single=True), _ids(f"<<{_CALL}"))
+
+    assert events == [
+        Delta(0, "", tuple(_ids(f"<<{_CALL}")), tool_calls=(ToolCall("f", "{}"),)),
+        Finished("stop", Usage(1, 14)),
+    ]
+
+
+def test_a_call_that_never_ends_is_text_at_the_end():
+    events = _events(_calling(), [*_ids('a<<{"name"'), _END])
+
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == 'a<<{"name"'
+
+
+def test_stop_sequences_are_looked_for_in_the_text_not_in_calls():
+    events = _events(_calling(stop=("me", "ok")), _ids(f"<<{_CALL}>>is ok"))
+
+    assert [call.name for event in events if isinstance(event, Delta) for call in event.tool_calls] == ["f"]
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == "is "
+    assert isinstance(events[-1], Finished)
+
+
+@pytest.mark.parametrize("cut", range(19))
+def test_a_resumed_sequence_makes_the_calls_the_first_had_not(cut: int):
+    token_ids = _ids(f"a<<{_CALL}>>b.")
+    before = _events(_calling(), token_ids[:cut])
+
+    after = _events(_calling(token_ids=tuple(token_ids[:cut])), [*token_ids[cut:], _END])
+
+    deltas = [event for event in before + after if isinstance(event, Delta)]
+    assert "".join(delta.text for delta in deltas) == "ab."
+    assert [call.name for delta in deltas for call in delta.tool_calls] == ["f"]
+    assert next(event for event in after if isinstance(event, Delta)).position == cut
+
+
+class Countdown:
+    """Complete after so many tokens."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    @property
+    def is_complete(self) -> bool:
+        return self._left <= 0
+
+    def advance(self, token_id: int) -> None:
+        self._left -= 1
+
+    def allowed(self) -> bytes:
+        return b""
+
+
+@pytest.mark.parametrize("cut", range(3))
+def test_a_constraint_that_is_complete_ends_the_sequence_and_counts_earlier_tokens(cut: int):
+    dispatch = _sequence(token_ids=(1, 2)[:cut]).dispatch
+    sequence = Sequence(dispatch, [5], LetterDetokenizer(), frozenset({_END}), constraint=Countdown(3))
+
+    events = _events(sequence, [1, 2, 3][cut:])
+
+    assert events[-1] == Finished("stop", Usage(1, 3))
+    assert sequence.finish_reason == "stop"

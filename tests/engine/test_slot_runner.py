@@ -314,10 +314,10 @@ def test_abort_during_prefill_frees_the_slot(runner: SlotRunner):
 def test_a_poison_prompt_fails_alone(runner: SlotRunner, reference: Reference, monkeypatch: pytest.MonkeyPatch):
     prefill = SlotModel.prefill
 
-    def poisoned(model: SlotModel, slot: int, token_ids: list[int], *, start: int) -> None:
+    def poisoned(model: SlotModel, slot: int, token_ids: list[int], *, start: int, adapter: str | None) -> None:
         if len(token_ids) > 60:
             raise torch.OutOfMemoryError("poison")
-        prefill(model, slot, token_ids, start=start)
+        prefill(model, slot, token_ids, start=start, adapter=adapter)
 
     monkeypatch.setattr(SlotModel, "prefill", poisoned)
     drive = Drive(runner)

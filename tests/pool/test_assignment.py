@@ -160,6 +160,20 @@ def test_what_an_engine_does_not_have_is_given_anew() -> None:
     assert pool.running(engine)["g"].token_ids == (0,)
 
 
+def test_only_what_two_heartbeats_in_a_row_do_not_name_is_lost() -> None:
+    pool, (engine,) = serving()
+    pool.submit("g")
+    lease = pool.running(engine)["g"].lease
+    assert lease is not None
+
+    pool.now += SETTLED_SECONDS + 0.1
+    for named in ((), (lease,), (lease,), (), (lease,)):
+        pool.now += 0.5
+        pool.from_engine(engine, heartbeat(leases=named))
+
+    assert pool.running(engine)["g"].lease == lease
+
+
 def test_engine_whose_step_takes_long_has_not_lost_what_it_has_not_taken_yet() -> None:
     pool, (engine,) = serving()
     pool.submit("g")

@@ -1,9 +1,13 @@
 """One generation as the pool keeps it: numbers, counts, durations, replay."""
 
 import pytest
+from msgspec.structs import replace
 
+from tests.harness import SCRIPTED_MODELS
 from tests.pool.driving import generation
-from webapp.wire.generation import Delta, Finished, Queued, Timings, Usage
+from webapp.catalog import read_catalog
+from webapp.pool.generation_log import make_probe
+from webapp.wire.generation import Delta, Finished, Message, Queued, Timings, Tool, ToolCall, Usage
 
 END = Finished("stop", Usage(3, 3))
 
@@ -60,3 +64,42 @@ def test_generation_that_never_ran_has_only_waited() -> None:
     kept = generation("g", accepted_at=10.0)
 
     assert kept.timings(14.0) == Timings(queue_time=4.0, time_to_first_token=4.0, decode_time=0.0)
+
+
+@pytest.mark.parametrize(("task", "asks_for"), [("text-generation", ("Hi", ())), ("text-embeddings", (None, ("Hi",)))])
+def test_probe_asks_for_what_the_model_makes(task: str, asks_for: tuple[str | None, tuple[str, ...]]) -> None:
+    entry = read_catalog(SCRIPTED_MODELS).find("@jeton/scripted")
+
+    request = make_probe(replace(entry, task=task), 0.0).submit.request
+
+    assert (request.prompt, request.inputs, request.max_tokens) == (*asks_for, 1)
+
+
+def test_memory_of_a_generation_counts_its_texts_and_vectors() -> None:
+    kept = generation("g")
+    small = kept.approximate_bytes
+    kept.submit = replace(kept.submit, request=replace(kept.submit.request, inputs=("x" * 1000,)))
+    kept.append(Delta(0, "v" * 2000, (0,)))
+
+    assert kept.approximate_bytes >= small + 3000
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        {"json_schema": "x" * 1000},
+        {"tools": (Tool("a", "x" * 500, "x" * 500),)},
+        {"tools": (Tool("a"),) * 10},
+        {"messages": (Message("assistant", "", (ToolCall("a", "x" * 1000),)),)},
+        {"messages": (Message("assistant", "", (ToolCall("a", "{}"),) * 10),)},
+        {"stop": ("x" * 1000,)},
+    ],
+    ids=["schema", "tool", "many tools", "arguments", "many calls", "stop"],
+)
+def test_memory_of_a_generation_counts_all_that_can_be_long(long: dict[str, object]) -> None:
+    kept = generation("g")
+    small = kept.approximate_bytes
+
+    kept.submit = replace(kept.submit, request=replace(kept.submit.request, **long))
+
+    assert kept.approximate_bytes >= small + 1000

@@ -2,13 +2,37 @@
 
 import re
 import secrets
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
-from tests.harness import TOKEN, Reader, Server
+from tests.harness import PROJECT_FOLDER, TOKEN, Reader, Server, wait_until
 from tests.security.callers import RUN, ask, make_token, new_address
+from webapp.web.auth import ApiTokens
+from webapp.web.database import Database
 from webapp.web.limits import WRONG_TOKENS_A_MINUTE
+
+MODELS = "/client/v4/accounts/acc/ai/models/search"
+FORBIDDEN = {
+    "success": False,
+    "errors": [{"code": 10000, "message": "Authentication error"}],
+    "messages": [],
+    "result": None,
+}
+
+
+def tokens_of(server: Server) -> ApiTokens:
+    """The tokens in the server's database."""
+    return ApiTokens(Database(f"sqlite:///{server.data_dir / 'jeton.sqlite3'}"), known_token=None, operator_token=None)
+
+
+def start(server: Server, token: str, *, account: str = "acc") -> httpx.Response:
+    """A short generation under this account."""
+    path = RUN.replace("/acc/", f"/{account}/")
+    return server.client.post(path, headers={"Authorization": f"Bearer {token}"}, json={"prompt": "hi"})
 
 
 @pytest.fixture
@@ -51,6 +75,82 @@ def test_refusal_of_too_many_wrong_tokens_has_the_shape_of_the_gate(guarded: Ser
 
 def test_wrong_tokens_of_this_machine_are_not_counted(server: Server) -> None:
     assert {ask(server, token="wrong").status_code for _ in range(3 * WRONG_TOKENS_A_MINUTE)} == {401}
+
+
+def test_token_of_an_account_opens_no_other(server: Server) -> None:
+    first = tokens_of(server).create("first", account="first")
+    second = tokens_of(server).create("second", account="second")
+
+    statuses = [
+        start(server, token, account=account).status_code
+        for token in (first, second)
+        for account in ("first", "second")
+    ]
+
+    assert statuses == [200, 403, 403, 200]
+    assert start(server, first, account="second").json() == FORBIDDEN
+    paths = ("/v1/models", "/client/v4/accounts/first/ai/v1/models", "/client/v4/accounts/second/ai/v1/models")
+    answers = [server.client.get(path, headers={"Authorization": f"Bearer {first}"}) for path in paths]
+    assert [answer.status_code for answer in answers] == [200, 200, 403]
+
+
+def test_token_may_do_what_its_scopes_say(server: Server) -> None:
+    reading = tokens_of(server).create("reading", scopes=["read"])
+    running = tokens_of(server).create("running", scopes=["run"])
+
+    refused = start(server, reading)
+    assert (refused.status_code, refused.json()) == (403, FORBIDDEN)
+    assert server.client.get(MODELS, headers={"Authorization": f"Bearer {reading}"}).status_code == 200
+    assert start(server, running).status_code == 200
+    refused = server.client.get(MODELS, headers={"Authorization": f"Bearer {running}"})
+    assert (refused.status_code, refused.json()) == (403, FORBIDDEN)
+
+
+def test_token_comes_in_the_header_of_cloudflares_keys_too(server: Server) -> None:
+    headers = {"X-Auth-Key": tokens_of(server).create("key"), "X-Auth-Email": "somebody@example.com"}
+
+    assert server.client.post(RUN, headers=headers, json={"prompt": "hi"}).status_code == 200
+    wrong = server.client.post(RUN, headers={"X-Auth-Key": "wrong"}, json={"prompt": "hi"})
+    assert wrong.status_code == 401
+
+
+def test_token_that_a_command_makes_counts_at_once_and_its_use_is_noted(server: Server) -> None:
+    command = [sys.executable, "-m", "webapp", "create-token", "--name", "by command", "--account", "acc"]
+    made = subprocess.run(command, cwd=PROJECT_FOLDER, env=server.environ, capture_output=True, text=True, timeout=60)
+    assert (made.returncode, made.stderr) == (0, "")
+    token, tokens = made.stdout.strip(), tokens_of(server)
+    assert tokens.find_all()[-1].last_used_at is None
+
+    assert start(server, token).status_code == 200
+    assert start(server, token, account="other").status_code == 403
+
+    wait_until(lambda: tokens.find_all()[-1].last_used_at is not None, 10)
+    assert tokens.revoke("by command") == 1
+    assert start(server, token).status_code == 401
+
+
+def test_no_credential_is_in_a_log_whatever_it_opens(guarded: Server) -> None:
+    tokens, now = tokens_of(guarded), datetime.now(UTC)
+    revoked = tokens.create("revoked")
+    tokens.revoke(revoked)
+    credentials = [
+        tokens.create("right"),
+        tokens.create("for reading", scopes=["read"]),
+        tokens.create("for another", account="another"),
+        tokens.create("expired", expires_at=now - timedelta(seconds=1)),
+        revoked,
+        secrets.token_urlsafe(32),
+    ]
+    statuses = []
+    for credential in credentials:
+        for headers in ({"Authorization": f"Bearer {credential}"}, {"X-Auth-Key": credential, "X-Auth-Email": "a@b.c"}):
+            address = {"X-Forwarded-For": new_address()}
+            statuses.append(guarded.client.post(RUN, headers=headers | address, json={"prompt": "hi"}).status_code)
+
+    assert statuses == [200, 200, 403, 403, 403, 403, 401, 401, 401, 401, 401, 401]
+    assert "gunicorn.error" in guarded.output, "the log has no debug lines"
+    for credential in credentials:
+        assert credential not in guarded.output
 
 
 @pytest.mark.parametrize("last_event_id", [None, "0", "1", "5", "99999"])

@@ -5,6 +5,8 @@ Some examples of each operation in the test-suite; `make fuzz` tries 500 (FUZZ_E
 
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 import requests
@@ -13,15 +15,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.harness import SCRIPTED_MODELS, TOKEN, Server
 from webapp.catalog import read_catalog
+from webapp.web.create_app import create_app
 from webapp.web.openapi import document
 
 IS_FUZZING = "FUZZ_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))
 # Answers at once; the catalogue's others take their time to load, or are refused with 503.
 MODEL = "@jeton/scripted"
+# Fields whose use has rules that are not of one field alone.
+RULED = (
+    "response_format",
+    "tools",
+    "tool_choice",
+    "n",
+    "best_of",
+    "echo",
+    "top_logprobs",
+    "modalities",
+    "dimensions",
+)
 OPERATIONS = [
     (path, method)
     for path, item in document(read_catalog(SCRIPTED_MODELS))["paths"].items()
@@ -34,10 +50,10 @@ OPERATIONS = [
 def schema(server: Server) -> BaseSchema:
     """The document as it is served, with one model."""
     served = server.client.get("/openapi.json").json()
-    (run,) = [path for path in served["paths"] if path.endswith("/ai/run/{model}")]
-    (model,) = [parameter for parameter in served["paths"][run]["parameters"] if parameter["name"] == "model"]
-    model["schema"]["enum"] = [MODEL]
-    served["components"]["schemas"]["Form"]["allOf"][0]["properties"]["model"]["enum"] = [MODEL]
+    schemas = served["components"]["schemas"]
+    schemas["Model"]["enum"] = schemas["AnyModel"]["enum"] = [MODEL]
+    # What is for models that make vectors is refused by one that makes text.
+    schemas["RunBody"] = schemas["RunBody"]["anyOf"][0]
     loaded = schemathesis.openapi.from_dict(served)
     loaded.config.generation.update(with_security_parameters=False)
     return loaded
@@ -88,12 +104,42 @@ def test_whatever_is_sent_the_answer_is_as_the_document_says(
             case.path_parameters["generation_id"] = generation_id
         if isinstance(case.body, dict) and case.meta.generation.mode == GenerationMode.POSITIVE:
             _make_history(case.body)
-        case.call_and_validate(base_url=server.url, session=session, timeout=60)
+        answer = case.call(base_url=server.url, session=session, timeout=60)
+        excluded = [positive_data_acceptance] if _may_break_a_rule(case, answer.status_code) else []
+        case.validate_response(answer, excluded_checks=excluded)
 
     answers_as_it_says()
 
     # A web process is known from its first question on; none has gone.
     assert before <= pids(server)
+
+
+def test_every_route_of_the_app_is_in_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JETON_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("JETON_MODELS_FILE", str(SCRIPTED_MODELS))
+    app = create_app()
+
+    routes = {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint != "static"
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+
+    assert set(OPERATIONS) <= routes
+    # What these answer is a refusal, whatever they are asked.
+    assert routes - set(OPERATIONS) == {("/run", "get"), ("/ai-gateway/run", "get")}
+
+
+def _may_break_a_rule(case: Case, status: int) -> bool:
+    """Whether a refusal may be for what no schema says: one field beside another, a schema inside a field."""
+    if status == 400 and case.path == "/worker-endpoint":
+        # How many tokens a model makes differs from one to the other, and without a name it is the published one.
+        return bool(case.query and case.query.get("max_tokens"))
+    if status not in (400, 405, 413) or not isinstance(case.body, dict):
+        return False
+    is_free = case.path.endswith("/responses") or case.operation.definition.raw["tags"] == ["The Worker binding"]
+    return is_free or any(case.body.get(name) is not None for name in RULED)
 
 
 def _make_history(form: dict[str, object]) -> None:

@@ -1,14 +1,14 @@
 """API tokens: what is kept, who is let in, who is not."""
 
 import hashlib
-import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from flask import Flask, request
 
-from webapp.web.auth import LONGEST_TOKEN, MOST_START_UP_TOKENS, START_UP_NAME, ApiTokens
+from webapp.web.auth import LONGEST_TOKEN, MOST_START_UP_TOKENS, SCOPES, START_UP_NAME, ApiTokens, Holder
 from webapp.web.database import Database
 from webapp.web.errors import ApiTokenInvalid, ApiTokenMissing
 
@@ -33,10 +33,13 @@ def tokens(database: Database) -> ApiTokens:
     return ApiTokens(database, known_token=KNOWN, operator_token=OPERATOR)
 
 
-def authenticate(tokens: ApiTokens, header: str | None) -> str:
-    headers = {} if header is None else {"Authorization": header}
+def holder_of(tokens: ApiTokens, headers: dict[str, str]) -> Holder:
     with Flask(__name__).test_request_context("/", headers=headers):
         return tokens.authenticate(request)
+
+
+def authenticate(tokens: ApiTokens, header: str | None) -> str:
+    return holder_of(tokens, {} if header is None else {"Authorization": header}).name
 
 
 def bytes_of(path: Path) -> bytes:
@@ -83,6 +86,58 @@ def test_request_without_a_bearer_token_is_told_so(tokens: ApiTokens, header: st
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Auth-Key": KNOWN},
+        {"X-Auth-Key": f" {KNOWN} ", "X-Auth-Email": "somebody@example.com"},
+        {"Authorization": f"Bearer {KNOWN}", "X-Auth-Key": "wrong"},
+        {"Authorization": "Bearer ", "X-Auth-Key": KNOWN},
+        {"Authorization": "Basic Og==", "X-Auth-Key": KNOWN},
+    ],
+    ids=str,
+)
+def test_key_of_cloudflares_sdks_is_a_token_where_there_is_no_bearer(
+    tokens: ApiTokens, headers: dict[str, str]
+) -> None:
+    assert holder_of(tokens, headers).name == "token:known"
+
+
+@pytest.mark.parametrize(
+    ("headers", "refusal"),
+    [
+        ({"X-Auth-Email": "somebody@example.com"}, ApiTokenMissing),
+        ({"X-Auth-Key": ""}, ApiTokenMissing),
+        ({"X-Auth-Key": "wrong"}, ApiTokenInvalid),
+        ({"Authorization": "Bearer wrong", "X-Auth-Key": KNOWN}, ApiTokenInvalid),
+    ],
+    ids=str,
+)
+def test_wrong_key_is_refused(tokens: ApiTokens, headers: dict[str, str], refusal: type[Exception]) -> None:
+    with pytest.raises(refusal):
+        holder_of(tokens, headers)
+
+
+def test_token_may_do_what_it_was_made_for(tokens: ApiTokens) -> None:
+    plain = tokens.create("plain")
+    bound = tokens.create("bound", scopes=["read"], account="acc", rate_limit=7)
+
+    holder = holder_of(tokens, {"Authorization": f"Bearer {plain}"})
+    assert (holder.scopes, holder.account, holder.rate_limit) == (set(SCOPES), None, None)
+    holder = holder_of(tokens, {"Authorization": f"Bearer {bound}"})
+    assert (holder.scopes, holder.account, holder.rate_limit) == ({"read"}, "acc", 7)
+
+
+def test_token_is_refused_from_its_expiry_on(tokens: ApiTokens) -> None:
+    now = datetime.now(UTC)
+    lasting = tokens.create("mine", expires_at=now + timedelta(hours=1))
+    expired = tokens.create("mine", expires_at=now)
+
+    assert authenticate(tokens, f"Bearer {lasting}")
+    with pytest.raises(ApiTokenInvalid):
+        authenticate(tokens, f"Bearer {expired}")
+
+
+@pytest.mark.parametrize(
     "token",
     [
         "wrong",
@@ -110,7 +165,9 @@ def test_hash_of_a_token_is_no_token(tokens: ApiTokens) -> None:
         authenticate(tokens, f"Bearer {hashlib.sha256(token.encode()).hexdigest()}")
 
 
-@pytest.mark.parametrize("by", [lambda token: "mine", lambda token: token], ids=["by name", "by token"])
+@pytest.mark.parametrize(
+    "by", [lambda token: "mine", lambda token: token, lambda token: "1"], ids=["by name", "by token", "by id"]
+)
 def test_revoked_token_is_refused(tokens: ApiTokens, by: Callable[[str], str]) -> None:
     token, other = tokens.create("mine"), tokens.create("other")
 
@@ -127,6 +184,22 @@ def test_revoking_a_name_revokes_all_tokens_of_it(tokens: ApiTokens) -> None:
         tokens.create("mine")
 
     assert tokens.revoke("mine") == 3
+
+
+@pytest.mark.parametrize("number", ["2", "0", "9" * 18, "9" * 400, "١"])
+def test_number_that_is_no_tokens_id_revokes_none(tokens: ApiTokens, number: str) -> None:
+    tokens.create("mine")
+
+    assert tokens.revoke(number) == 0
+
+
+def test_revoked_tokens_are_listed_where_asked_for(tokens: ApiTokens) -> None:
+    tokens.create("first")
+    tokens.create("second")
+    tokens.revoke("first")
+
+    assert [token.name for token in tokens.find_all()] == ["second"]
+    assert [token.name for token in tokens.find_all(has_revoked=True)] == ["first", "second"]
 
 
 def test_only_the_tokens_of_the_last_starts_go_on_working(tokens: ApiTokens) -> None:
@@ -155,11 +228,3 @@ def test_without_an_operators_token_nobody_is_one(database: Database) -> None:
 
     with Flask(__name__).test_request_context("/", headers={"Authorization": "Bearer "}):
         assert not tokens.is_operator(request)
-
-
-def test_schema_is_brought_up_to_date_once_and_again_without_harm(database: Database, path: Path) -> None:
-    database.upgrade(path.with_suffix(".lock"))
-
-    with sqlite3.connect(path) as connection:
-        tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
-    assert {"api_token", "alembic_version"} <= tables

@@ -19,7 +19,10 @@ from webapp.web.create_app import LARGEST_BODY_BYTES, create_app
 from webapp.web.headers import SECURITY_HEADERS
 
 RUN = "/client/v4/accounts/acc/ai/run/@jeton/scripted"
+CATALOG = "/client/v4/accounts/acc/ai"
 KNOWN = {"Authorization": f"Bearer {KNOWN_TOKEN}"}
+TENSORS = '{"input": [{"type": "str", "shape": [1], "name": "INPUT_0", "value": ["Hi"]}]}'
+BOUND = KNOWN | {"cf-consn-model-id": "@jeton/scripted"}
 
 # Method, path, headers, body, and the status without a pool: an answer of each kind.
 ANSWERS = [
@@ -31,6 +34,12 @@ ANSWERS = [
     ("GET", "/pool.json", {}, None, 503),
     ("GET", "/metrics", {}, None, 503),
     ("GET", "/openapi.json", {}, None, 200),
+    ("GET", "/api", {}, None, 200),
+    ("GET", "/worker-endpoint", {}, None, 503),
+    ("GET", "/worker-endpoint", {"Last-Event-ID": f"{'0' * 32}:1"}, None, 200),
+    ("GET", "/worker-endpoint", {"Last-Event-ID": "x"}, None, 400),
+    ("GET", "/worker-endpoint", {"Sec-Fetch-Site": "cross-site"}, None, 403),
+    ("HEAD", "/worker-endpoint", {}, None, 200),
     ("GET", "/models/options", {}, None, 200),
     ("GET", "/static/favicon.svg", {}, None, 200),
     ("GET", "/static/../wsgi.py", {}, None, 404),
@@ -53,6 +62,29 @@ ANSWERS = [
     ("POST", RUN, KNOWN, "x" * (LARGEST_BODY_BYTES + 1), 413),
     ("POST", RUN.replace("scripted", "none"), KNOWN, '{"prompt": "Hi"}', 400),
     ("POST", RUN.replace("scripted", "missing"), KNOWN, '{"prompt": "Hi"}', 503),
+    ("POST", RUN.replace("scripted", "scripted-embeddings"), KNOWN, '{"text": "Hi"}', 503),
+    ("GET", f"{CATALOG}/models/search", KNOWN, None, 200),
+    ("GET", f"{CATALOG}/models/schema", KNOWN, None, 400),
+    ("GET", f"{CATALOG}/tasks/search", KNOWN, None, 200),
+    ("GET", f"{CATALOG}/authors/search", KNOWN, None, 200),
+    ("GET", f"{CATALOG}/finetunes", KNOWN, None, 200),
+    ("GET", f"{CATALOG}/finetunes/public", KNOWN, None, 200),
+    ("POST", f"{CATALOG}/run/proxy", KNOWN, "{}", 400),
+    ("POST", "/run", BOUND, '{"input": []}', 400),
+    ("POST", "/run", BOUND, TENSORS, 503),
+    ("GET", "/ai-api/models/search", KNOWN, None, 200),
+    *(
+        (method, f"{address}/{path}", KNOWN, body, status)
+        for address in ("/v1", f"{CATALOG}/v1")
+        for method, path, body, status in (
+            ("POST", "chat/completions", '{"model": "@jeton/scripted", "messages": []}', 400),
+            ("POST", "completions", '{"model": "@jeton/scripted", "prompt": "Hi"}', 503),
+            ("POST", "embeddings", '{"model": "@jeton/scripted-embeddings", "input": "Hi"}', 503),
+            ("POST", "responses", '{"model": "@jeton/scripted", "input": "Hi"}', 503),
+            ("GET", "models", None, 200),
+            ("GET", "models/@jeton/scripted", None, 200),
+        )
+    ),
 ]
 
 
@@ -121,7 +153,7 @@ def test_wrong_method_is_told_the_right_one(client: FlaskClient, path: str, allo
 
 
 def test_fault_inside_is_not_taken_for_a_missing_route(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.web.api.workers_ai.read_fields", lambda body: 1 / 0)
+    monkeypatch.setattr("webapp.web.api.runs.read_fields", lambda body: 1 / 0)
     monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
 
     response = app.test_client().post(RUN, headers=KNOWN, data='{"prompt": "Hi"}')

@@ -6,12 +6,13 @@ from typing import get_args
 
 import msgspec
 import pytest
-from flask import Flask, g
+from flask import Flask, Response, g
 
 from webapp.engine import errors as engine_errors
 from webapp.web import errors
+from webapp.web.api import openai_errors
 from webapp.web.api.envelope import error_response
-from webapp.web.api.workers_ai import _failure
+from webapp.web.api.runs import failure_chunk
 from webapp.web.errors import GenerationFailed, InvalidFields, RequestError, error_from_wire
 from webapp.wire.generation import FinishReason
 
@@ -49,6 +50,37 @@ TABLE: dict[type[RequestError], tuple[int, int, int, str]] = {
     errors.WrongTokenLimitReached: (429, 429, 10000, "Authentication error"),
 }
 GATE = {errors.ApiTokenMissing, errors.ApiTokenInvalid, errors.ApiTokenForbidden, errors.WrongTokenLimitReached}
+# Status, type, param and code under `/v1`.
+OPENAI: dict[type[RequestError], tuple[int, str, str | None, str | None]] = {
+    errors.InvalidFields: (400, "invalid_request_error", "field", None),
+    errors.FeatureUnsupported: (400, "invalid_request_error", None, "unsupported_parameter"),
+    errors.SchemaUnsupported: (400, "invalid_request_error", "response_format", "invalid_json_schema"),
+    errors.LoraUnsupported: (400, "invalid_request_error", "lora", "unsupported_parameter"),
+    errors.JsonModeFailed: (400, "invalid_request_error", None, "json_mode_failed"),
+    errors.InvalidPrompt: (400, "invalid_request_error", None, "invalid_prompt"),
+    errors.BodyMissing: (400, "invalid_request_error", None, None),
+    errors.BodyTooLarge: (413, "invalid_request_error", None, "request_too_large"),
+    errors.ModelNotFound: (404, "invalid_request_error", "model", "model_not_found"),
+    errors.ModelNotInstalled: (503, "server_error", "model", "model_not_installed"),
+    errors.ModelUnavailable: (503, "server_error", "model", "model_unavailable"),
+    errors.ContextWindowExceeded: (400, "invalid_request_error", None, "context_length_exceeded"),
+    errors.ClientLimitReached: (429, "requests", None, "rate_limit_exceeded"),
+    errors.PoolOverloaded: (429, "server_error", None, "engine_overloaded"),
+    errors.PoolUnavailable: (503, "server_error", None, "engine_unavailable"),
+    errors.RateLimitReached: (429, "requests", None, "rate_limit_exceeded"),
+    errors.StorageBusy: (503, "server_error", None, "storage_busy"),
+    errors.StorageFull: (507, "server_error", None, "storage_full"),
+    errors.QueueTimeout: (408, "server_error", None, "timeout"),
+    errors.GenerationTimeout: (408, "server_error", None, "timeout"),
+    errors.GenerationNotFound: (404, "invalid_request_error", None, "not_found"),
+    errors.GenerationAborted: (503, "server_error", None, "generation_aborted"),
+    errors.ReaderLeft: (499, "server_error", None, "generation_aborted"),
+    errors.GenerationFailed: (500, "server_error", None, "generation_failed"),
+    errors.ApiTokenMissing: (401, "invalid_request_error", None, None),
+    errors.ApiTokenInvalid: (401, "invalid_request_error", None, "invalid_api_key"),
+    errors.ApiTokenForbidden: (403, "invalid_request_error", None, "insufficient_permissions"),
+    errors.WrongTokenLimitReached: (429, "requests", None, "rate_limit_exceeded"),
+}
 ALL = RequestError.__subclasses__()
 
 
@@ -67,8 +99,8 @@ def in_request() -> Iterator[None]:
         yield
 
 
-def test_table_lists_every_error() -> None:
-    assert set(TABLE) == set(ALL)
+def test_tables_list_every_error() -> None:
+    assert set(TABLE) == set(OPENAI) == set(ALL)
 
 
 def test_tree_in_the_docstring_lists_every_error_with_its_status() -> None:
@@ -103,6 +135,36 @@ def test_workers_ai_answers_with_its_own_status_number_and_shape(kind: type[Requ
     }
 
 
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_openai_answers_with_its_own_status_type_and_code(kind: type[RequestError]) -> None:
+    status, error_type, param, code = OPENAI[kind]
+    error = make(kind)
+
+    response = openai_errors.error_response(error)
+
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/json"
+    problem = msgspec.json.decode(response.data)["error"]
+    assert problem.pop("message").endswith(error.message)
+    assert problem == {"type": error_type, "param": param, "code": code}
+
+
+def test_openai_tells_when_to_come_back_and_when_not_to() -> None:
+    later = openai_errors.error_response(errors.PoolOverloaded("later", retry_after=3))
+    lasting = openai_errors.tell_retries(Response(), errors.ModelNotInstalled("Install it."))
+    passing = openai_errors.tell_retries(Response(), errors.PoolUnavailable("It is starting."))
+
+    assert later.headers["Retry-After"] == "3"
+    assert lasting.headers["x-should-retry"] == "false"
+    assert "x-should-retry" not in passing.headers
+
+
+def test_openai_names_a_context_that_is_too_long_in_the_words_that_clients_look_for() -> None:
+    body = openai_errors.error_body(errors.ContextWindowExceeded("It has 5000 tokens."))
+
+    assert body["error"]["message"] == "This model's maximum context length is exceeded. It has 5000 tokens."
+
+
 @pytest.mark.usefixtures("in_request")
 def test_workers_ai_tells_when_to_come_back() -> None:
     with_time = error_response(errors.PoolOverloaded("later", retry_after=3))
@@ -122,7 +184,7 @@ def test_message_with_any_text_stays_one_json_value() -> None:
 
 
 def test_failure_in_a_stream_has_the_shape_of_an_error_and_an_empty_response() -> None:
-    chunk = _failure(error_from_wire("EngineLost", "Lost."), REQUEST_ID)
+    chunk = failure_chunk(error_from_wire("EngineLost", "Lost."), REQUEST_ID)
 
     assert chunk == {
         "response": "",

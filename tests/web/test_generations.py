@@ -2,7 +2,8 @@
 
 import pytest
 
-from webapp.web.api import workers_ai
+from webapp.web.api.binding import TensorChunks
+from webapp.web.api.runs import TextChunks
 from webapp.web.errors import GenerationAborted, GenerationFailed, RequestError
 from webapp.web.generations import WholeAnswer
 from webapp.web.sse import Item
@@ -41,9 +42,9 @@ def test_whole_answer_is_all_text_and_its_end() -> None:
 )
 def test_part_of_a_text_is_never_given_out_as_a_whole_answer(end: Item, error: type[RequestError]) -> None:
     whole = answer(item(Delta(0, "New", (1,))), end)
-    chunk = workers_ai._chunk(end, request_id="r")
 
     assert isinstance(whole.error, error)
     assert whole.finished is None
-    assert b"[DONE]" not in chunk
-    assert b'"errors":[' in chunk
+    for chunk in (TextChunks("g", "r")(end), TensorChunks("g", "r")(end)):
+        assert b"[DONE]" not in chunk
+        assert b'"errors":[' in chunk

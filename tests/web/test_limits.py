@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 from flask import Flask, request
 
+from webapp.web.auth import Holder
 from webapp.web.errors import RateLimitReached, WrongTokenLimitReached
-from webapp.web.limits import WRONG_TOKENS_A_MINUTE, RateLimits
+from webapp.web.limits import WRONG_TOKENS_A_MINUTE, Quota, RateLimits
 
 ADDRESS = "192.0.2.1"
 FAR_MORE = 50
@@ -51,10 +52,50 @@ def test_holder_of_a_token_is_counted_wherever_they_call_from() -> None:
     one = limits()
 
     def count(given: object) -> None:
-        one.count_generation(request, holder="token:1")
+        one.count_generation(request, holder=Holder(name="token:1"))
 
     assert [allowed(count, address=address) for address in ("192.0.2.1", "192.0.2.2")] == [4, 0]
     assert allowed(one.count_generation) == 4
+
+
+@pytest.mark.parametrize("a_minute", [0, 4, 100])
+@pytest.mark.parametrize("address", [ADDRESS, "127.0.0.1"])
+def test_limit_of_a_token_holds_instead_of_everybodys_and_everywhere(*, a_minute: int, address: str) -> None:
+    one = limits(a_minute, web_processes=2)
+    holder = Holder(name="token:1", rate_limit=12)
+
+    assert allowed(lambda given: one.count_generation(given, holder=holder), address=address) == 6
+
+
+def count_one(one: RateLimits) -> None:
+    with Flask(__name__).test_request_context("/", environ_overrides={"REMOTE_ADDR": ADDRESS}):
+        one.count_generation(request)
+
+
+def quota_of(one: RateLimits, *, address: str = ADDRESS, holder: Holder | None = None) -> Quota | None:
+    with Flask(__name__).test_request_context(
+        "/", base_url="http://localhost", environ_overrides={"REMOTE_ADDR": address}
+    ):
+        return one.generation_quota(request, holder=holder)
+
+
+def test_quota_counts_down_to_nothing_and_says_when_there_is_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Windows are whole minutes of the clock; this one has 20 seconds left.
+    now = time.time() // 60 * 60 + 40
+    monkeypatch.setattr(time, "time", lambda: now)
+    one = limits(10, web_processes=2)
+    quotas = []
+    for _ in range(5):
+        count_one(one)
+        quotas.append(quota_of(one))
+
+    assert quotas == [Quota(a_minute=5, left=left, more_after_seconds=20) for left in (4, 3, 2, 1, 0)]
+
+
+def test_who_has_no_limit_has_no_quota() -> None:
+    assert quota_of(limits(), address="127.0.0.1") is None
+    assert quota_of(limits(0)) is None
+    assert quota_of(limits(0), holder=Holder(name="token:1")) is None
 
 
 @pytest.mark.parametrize(

@@ -335,3 +335,18 @@ def test_temperature_that_would_overflow_counts_as_zero() -> None:
     ]
 
     assert [request.temperature for request in requests] == [0, 0, 0, 0.01]
+
+
+def test_tool_results_stand_in_the_order_of_their_calls_and_keep_their_ids() -> None:
+    calls = [{"id": "a", "name": "weather", "arguments": {}}, {"id": "b", "function": {"name": "time"}}]
+    messages = [
+        {"role": "user", "content": "Both?"},
+        {"role": "assistant", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "b", "content": "noon"},
+        {"role": "tool", "tool_call_id": "a", "content": "rain"},
+    ]
+
+    made = to_request(read_fields({"messages": messages}), ENTRY, ENTRY).messages
+
+    assert [call.call_id for call in made[1].tool_calls] == ["a", "b"]
+    assert [(turn.tool_call_id, turn.content) for turn in made[2:]] == [("a", "rain"), ("b", "noon")]

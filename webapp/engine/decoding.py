@@ -77,7 +77,8 @@ class Decoder:
     def _decode(self, slots: list[Slot]) -> Chosen:
         sequences = [slot.sequence for slot in slots if slot.sequence]
         rows = [
-            Row(slot.index, one.newest_token_id, one.position - 1) for slot, one in zip(slots, sequences, strict=True)
+            Row(slot.index, one.newest_token_id, one.position - 1, slot.adapter)
+            for slot, one in zip(slots, sequences, strict=True)
         ]
         logits = self._model.decode(rows)
         positions = torch.tensor([one.position for one in sequences], device=logits.device)

@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from webapp.catalog import ENGINE_BYTES, CatalogEntry, Precision
 from webapp.engine.cpu import has_fast_bf16, physical_cores
+from webapp.engine.embedding_runner import EmbeddingRunner
 from webapp.engine.model import Model, Row
 from webapp.engine.native.library import NativeLibrary, NativeUnavailable, load_library
 from webapp.engine.native.model import NativeModel
@@ -58,6 +59,10 @@ def _resolve(device: str) -> str:
 
 def _load(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: str, on_progress: LoadProgress) -> Runner:
     tokenizer = _load_tokenizer(folder)
+    if entry.chat_template:
+        tokenizer.chat_template = Path(entry.chat_template).expanduser().read_text("utf-8")
+    if entry.task == "text-embeddings":
+        return _load_embeddings(entry, folder, tokenizer, device=device)
     model, precision = _load_model(entry, folder, cache_dir=cache_dir, device=device)
     on_progress(_MODEL_READY)
     _warm_up(model)
@@ -68,6 +73,16 @@ def _load(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: str, on
         precision=precision,
         max_positions=_max_positions(entry, model),
     )
+
+
+def _load_embeddings(
+    entry: CatalogEntry, folder: Path, tokenizer: PreTrainedTokenizerFast, *, device: str
+) -> EmbeddingRunner:
+    # As torch_model, it takes two seconds to import, which a start of the native decoder does not need.
+    from webapp.engine.embedding_model import load_embedder
+
+    embedder = load_embedder(folder, tokenizer, precision=entry.precision, device=device)
+    return EmbeddingRunner(embedder, capacity=entry.slots)
 
 
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -82,7 +97,8 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 def _load_model(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: str) -> tuple[Model, str]:
     """The fastest way this machine has of running the model, and what its precision is called."""
     slot_length = entry.context_window + entry.sequence_length
-    bits = _native_bits(entry.precision, device)
+    # The native decoder knows no adapters.
+    bits = None if entry.adapters else _native_bits(entry.precision, device)
     if bits:
         try:
             library = load_library(cache_dir, threads=physical_cores())
@@ -98,7 +114,12 @@ def _load_model(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: s
     from webapp.engine.torch_model import load_torch_model
 
     return load_torch_model(
-        folder, precision=entry.precision, device=device, slots=entry.slots, slot_length=slot_length
+        folder,
+        precision=entry.precision,
+        device=device,
+        slots=entry.slots,
+        slot_length=slot_length,
+        adapters=entry.adapters,
     )
 
 

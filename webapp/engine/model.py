@@ -10,11 +10,12 @@ from webapp.engine.slots import Cache
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a decode step: a slot, the newest token id of the sequence in it, and its position."""
+    """One row of a decode step: a slot, the newest token id of the sequence in it, its position and its adapter."""
 
     slot: int
     token_id: int
     position: int
+    adapter: str | None = None
 
 
 class Model(Protocol):
@@ -24,6 +25,8 @@ class Model(Protocol):
     slots: int
     slot_length: int
     weight_bytes: int
+    # The names of the LoRA adapters that a sequence may have.
+    adapters: frozenset[str]
     # The most prompt tokens of one step, alone and while others wait for their next token.
     prefill_chunk: int
     prefill_chunk_beside_streams: int
@@ -33,7 +36,7 @@ class Model(Protocol):
     @property
     def cache(self) -> Cache: ...
 
-    def prefill(self, slot: int, token_ids: list[int], *, start: int) -> None:
+    def prefill(self, slot: int, token_ids: list[int], *, start: int, adapter: str | None = None) -> None:
         """Put the keys and values of `token_ids` into a slot, from position `start` on."""
         ...
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from webapp.catalog import CatalogEntry, read_catalog
 from webapp.engine.connection import PoolConnection
 from webapp.engine.runner import LoadProgress, Runner
+from webapp.engine.scripted_embeddings import scripted_embeddings
 from webapp.engine.scripted_runner import load_scripted
 from webapp.engine_keys import EngineKeys, read_engine_keys
 from webapp.settings import Settings
@@ -156,7 +157,8 @@ def join(settings: Settings, *, model: str, pool_address: str, keys_folder: Path
 def _loader(settings: Settings) -> LoadRunner:
     def load(entry: CatalogEntry, on_progress: LoadProgress) -> Runner:
         if entry.weights.scripted:
-            return load_scripted(entry, on_progress)
+            runner = load_scripted(entry, on_progress)
+            return scripted_embeddings(entry) if entry.task == "text-embeddings" else runner
         # torch takes seconds to import: the pool has been told hello by now, and a scripted engine needs none.
         from webapp.engine.loader import load_runner
 

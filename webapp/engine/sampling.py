@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from webapp.engine.sequence import Sequence
+from webapp.engine.text import Constraint
 from webapp.wire.generation import GenerationRequest
 
 # Sorting a vocabulary costs more than a small model's step: only its best are ever sorted. Enough for the
@@ -34,14 +35,16 @@ _NO_TOKEN = -1
 class Sampler:
     """The sampling parameters of one batch, a sequence for each row.
 
-    Order, as transformers has it: repetition penalty, frequency and presence penalties, temperature, top-k,
-    top-p, min-p. A top-k above 1024 counts as 1024; tokens as likely as the last one kept are kept too.
+    Order, as transformers has it: repetition penalty, frequency and presence penalties, what the row's constraint
+    allows, temperature, top-k, top-p, min-p. A top-k above 1024 counts as 1024; tokens as likely as the last one kept
+    are kept too.
     Min-p keeps what is at least `min_p` times as likely as the likeliest (https://arxiv.org/abs/2407.01082): a bound
     on differences of logits, so it sorts nothing, and top-k and top-p before it do not change it.
     """
 
     def __init__(self, rows: list[Sequence], *, device: str) -> None:
         self._rows = rows
+        self._constraints = {at: row.constraint for at, row in enumerate(rows) if row.constraint}
         requests = [row.dispatch.request for row in rows]
 
         def column(values: Iterable[float], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -71,6 +74,8 @@ class Sampler:
         """The next token id of each row. `logits` (rows, vocabulary) in float32; `positions` (rows) keys the noise."""
         if self._penalties:
             logits = self._penalties.apply(logits)
+        if self._constraints:
+            logits = _constrained(logits, self._constraints)
         if not self._has_noise:
             token_ids = logits.argmax(-1)
         else:
@@ -101,8 +106,8 @@ class Sampler:
             mass = probabilities.sum(-1, keepdim=True)
             drawn = uniform_noise(self._seed, positions, _NO_TOKEN).clamp_max(_ALL_OF_THE_MASS)
             is_beyond = mass < torch.where(self._top_p < 1, self._top_p, drawn)
-            # What min-p keeps may end among the best.
-            is_beyond &= best[:, -1:] >= self._least
+            # What min-p keeps may end among the best, and so may what a constraint allows.
+            is_beyond &= (best[:, -1:] >= self._least) & best[:, -1:].isfinite()
             rows = (is_beyond & (self._top_k == 0))[:, 0].nonzero()[:, 0]
             if len(rows):
                 scaled = (logits[rows] - top[rows]) / self._temperature[rows]
@@ -164,6 +169,17 @@ class Penalties:
                 self._is_seen[index, torch.tensor(row.token_ids, device=self._device)] = True
                 self._counts[index] = torch.bincount(completion, minlength=vocabulary)
         return self._is_seen, self._counts
+
+
+def _constrained(logits: Tensor, constraints: dict[int, Constraint]) -> Tensor:
+    """A copy in which what a row's constraint does not allow is impossible; the other rows stay as they are."""
+    logits = logits.clone()
+    for row, constraint in constraints.items():
+        allowed = torch.frombuffer(bytearray(constraint.allowed()), dtype=torch.uint8)[: logits.shape[-1]]
+        logits[row, : len(allowed)].masked_fill_((allowed == 0).to(logits.device), -math.inf)
+        # A model may have more outputs than its tokenizer has tokens.
+        logits[row, len(allowed) :] = -math.inf
+    return logits
 
 
 def _penalties(request: GenerationRequest) -> tuple[float, float, float]:

@@ -63,7 +63,7 @@ class Scheduler:
         for sequence in waiting:
             if not self._has_memory_for(sequence):
                 return
-            slot, keep = self._slots.choose(sequence.token_ids)
+            slot, keep = self._slots.choose(sequence.token_ids, adapter=sequence.dispatch.request.adapter)
             self._slots.hold(slot, sequence, keep=keep)
 
     def ready(self) -> list[Slot]:
@@ -132,7 +132,7 @@ class Scheduler:
     def _share(self, slot: Slot) -> None:
         """Copy what another slot holds of this one's prompt."""
         assert slot.sequence
-        reuse = self._slots.longest_prefix(slot.sequence.token_ids)
+        reuse = self._slots.longest_prefix(slot.sequence.token_ids, adapter=slot.adapter)
         gain = reuse.length - len(slot.cached_ids)
         if gain >= SHORTEST_PREFIX and self._reclaim([slot], gain, source=reuse.source):
             self._slots.copy(reuse, slot)
@@ -141,7 +141,8 @@ class Scheduler:
         """An older sequence that has yet to read what this one needs too; an older one, so that no ring waits."""
         assert slot.sequence
         wanted = slot.sequence.token_ids[:-1]
-        older = [other for other in self._unread() if _arrival(other) < _arrival(slot)]
+        alike = [other for other in self._unread() if other.adapter == slot.adapter]
+        older = [other for other in alike if _arrival(other) < _arrival(slot)]
         shared = (Reuse(other, common_prefix(other.sequence.token_ids, wanted)) for other in older if other.sequence)
         useful = [
             reuse

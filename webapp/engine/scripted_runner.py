@@ -2,7 +2,8 @@
 
 For faults, order and exact texts that no real model can be made to produce on demand. A prompt that is a JSON
 object is a script (see Script); any other prompt is answered with words drawn by (seed, position), as a
-real model's tokens are, so that a generation goes on with the same words on another engine.
+real model's tokens are, so that a generation goes on with the same words on another engine. Where a request has
+tools, calls in Hermes' form are taken out of what it says.
 """
 
 import heapq
@@ -20,6 +21,7 @@ from webapp.catalog import CatalogEntry
 from webapp.engine.errors import ContextWindowExceeded, EngineError, NoFreeSlot, OutOfMemory
 from webapp.engine.runner import LoadProgress
 from webapp.engine.sequence import Sequence
+from webapp.engine.tool_calls import HERMES, parser_for
 from webapp.wire.generation import ChosenTokenLogprob, Failed, GenerationRequest, Started, TokenLogprob
 from webapp.wire.messages import Dispatch, LeaseEvent
 
@@ -110,7 +112,13 @@ class ScriptedRunner:
                 raise NoFreeSlot("Every place of this engine is taken.")
         except EngineError as error:
             return LeaseEvent(dispatch.generation_id, dispatch.lease, Failed(error.code, str(error)))
-        sequence = Sequence(dispatch, prompt_ids, ScriptedDetokenizer(script), frozenset({END_ID}))
+        sequence = Sequence(
+            dispatch,
+            prompt_ids,
+            ScriptedDetokenizer(script),
+            frozenset({END_ID}),
+            tool_calls=parser_for(request, HERMES),
+        )
         self._running[dispatch.lease] = _Running(sequence, script)
         prefill_seconds = 0.0 if sequence.finish_reason else script.prefill_seconds
         heapq.heappush(self._due, (time.monotonic() + prefill_seconds, dispatch.lease))

@@ -10,16 +10,18 @@ import msgspec
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from webapp.engine.chat_template import prompt_token_ids
+from webapp.engine.chat_template import offered_form, prompt_token_ids
+from webapp.engine.constraints import Constraints, GrammarConstraint
 from webapp.engine.decoding import Decoder, NextToken, is_out_of_memory
-from webapp.engine.detokenizer import TokenizerDetokenizer, open_ids
-from webapp.engine.errors import ContextWindowExceeded, EngineError, OutOfMemory
+from webapp.engine.detokenizer import TokenizerDetokenizer, open_ids, special_ids
+from webapp.engine.errors import ContextWindowExceeded, EngineError, FeatureUnsupported, OutOfMemory
 from webapp.engine.model import Model
 from webapp.engine.scheduler import Scheduler
 from webapp.engine.sequence import Sequence
 from webapp.engine.slots import Slot, SlotTable
 from webapp.engine.token_bytes import TokenBytes
-from webapp.wire.generation import ChosenTokenLogprob, Failed, Started, TokenLogprob
+from webapp.engine.tool_calls import ToolFormat, parser_for
+from webapp.wire.generation import ChosenTokenLogprob, Failed, GenerationRequest, Started, TokenLogprob
 from webapp.wire.messages import Dispatch, LeaseEvent
 
 _log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class SlotRunner:
         self._end_ids = end_ids
         self._open_ids = open_ids(tokenizer.backend_tokenizer)
         self._token_bytes = TokenBytes(tokenizer.backend_tokenizer)
+        self._constraints = Constraints(tokenizer, end_ids=end_ids)
         self._slots = SlotTable(model.slots, model.cache)
         most = model.slots * model.slot_length
         self._scheduler = Scheduler(self._slots, max_positions=min(max_positions or most, most))
@@ -86,6 +89,7 @@ class SlotRunner:
 
     def _sequence(self, dispatch: Dispatch) -> Sequence:
         request = dispatch.request
+        self._check_adapter(request.adapter)
         prompt_ids = prompt_token_ids(self._tokenizer, request)
         context_window = min(request.context_window, self._model.slot_length - 1)
         if len(prompt_ids) > context_window:
@@ -94,8 +98,28 @@ class SlotRunner:
             )
         max_tokens = min(request.max_tokens, self._model.slot_length - len(prompt_ids))
         dispatch = msgspec.structs.replace(dispatch, request=msgspec.structs.replace(request, max_tokens=max_tokens))
-        detokenizer = TokenizerDetokenizer(self._tokenizer.backend_tokenizer, open_ids=self._open_ids)
-        return Sequence(dispatch, prompt_ids, detokenizer, self._end_ids)
+        backend = self._tokenizer.backend_tokenizer
+        form = offered_form(self._tokenizer, request)
+        shown = special_ids(backend, (form.opening, form.closing)) if form else {}
+        return Sequence(
+            dispatch,
+            prompt_ids,
+            TokenizerDetokenizer(backend, open_ids=self._open_ids, shown=shown),
+            self._end_ids,
+            tool_calls=parser_for(request, form) if form else None,
+            constraint=self._constraint(request, form, special=shown),
+        )
+
+    def _constraint(
+        self, request: GenerationRequest, form: ToolFormat | None, *, special: dict[int, str]
+    ) -> GrammarConstraint | None:
+        if request.json_schema is not None:
+            return self._constraints.of_schema(request.json_schema)
+        return self._constraints.of_tools(request, form, special=special) if form else None
+
+    def _check_adapter(self, name: str | None) -> None:
+        if name is not None and name not in self._model.adapters:
+            raise FeatureUnsupported(f"This engine has no adapter {name}.")
 
     def _end_complete(self) -> list[LeaseEvent]:
         """The end of those that were dispatched complete."""
@@ -131,12 +155,12 @@ class SlotRunner:
         start = len(slot.cached_ids)
         chunk = sequence.token_ids[start : start + count]
         try:
-            self._model.prefill(slot.index, chunk, start=start)
+            self._model.prefill(slot.index, chunk, start=start, adapter=slot.adapter)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             self._free_memory()
-            self._model.prefill(slot.index, chunk, start=start)
+            self._model.prefill(slot.index, chunk, start=start, adapter=slot.adapter)
         slot.extend(chunk)
 
     def _decode(self) -> list[LeaseEvent]:

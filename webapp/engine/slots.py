@@ -25,10 +25,14 @@ class Cache(Protocol):
 
 @dataclass(eq=False)
 class Slot:
-    """`cached_ids` are the token ids whose keys and values are in the cache; they outlive the sequence."""
+    """`cached_ids` are the token ids whose keys and values are in the cache; they outlive the sequence.
+
+    `adapter` is the LoRA adapter that they were made with: with another one they would be others.
+    """
 
     index: int
     cached_ids: list[int] = field(default_factory=list)
+    adapter: str | None = None
     sequence: Sequence | None = None
     # Grows with every release: the smallest has been idle longest.
     released_at: int = 0
@@ -89,6 +93,7 @@ class SlotTable:
     def hold(self, slot: Slot, sequence: Sequence, *, keep: int) -> None:
         """Give a free slot to a sequence that starts with the first `keep` token ids the slot holds."""
         slot.sequence = sequence
+        slot.adapter = sequence.dispatch.request.adapter
         slot.cached_ids = slot.cached_ids[:keep]
 
     def release(self, slot: Slot) -> None:
@@ -117,12 +122,12 @@ class SlotTable:
         self._cache.copy(reuse.source.index, target.index, length=reuse.length)
         target.extend(reuse.source.cached_ids[: reuse.length])
 
-    def choose(self, token_ids: list[int]) -> tuple[Slot, int]:
-        """A free slot for a sequence of these token ids, and how much of what it holds can be kept.
+    def choose(self, token_ids: list[int], *, adapter: str | None = None) -> tuple[Slot, int]:
+        """A free slot for a sequence of these token ids with this adapter, and how much of what it holds can be kept.
 
         It is the one that holds the longest prefix where little else of it is lost, or the one least wanted.
         """
-        reuse = self.longest_prefix(token_ids)
+        reuse = self.longest_prefix(token_ids, adapter=adapter)
         source = reuse.source
         if source.is_free and reuse.length and reuse.length * 2 >= len(source.cached_ids):
             return source, reuse.length
@@ -131,11 +136,14 @@ class SlotTable:
         slot = min(others or free, key=lambda slot: (bool(slot.cached_ids), slot.released_at, slot.index))
         return slot, reuse.length if slot is source else 0
 
-    def longest_prefix(self, token_ids: list[int]) -> Reuse:
+    def longest_prefix(self, token_ids: list[int], *, adapter: str | None = None) -> Reuse:
         """The slot that holds most of the start of these token ids; a length of 0 where none holds enough."""
         # The newest token is never reused: its logits are what is wanted.
         wanted = token_ids[:-1]
-        candidates = (Reuse(slot, common_prefix(slot.cached_ids, wanted)) for slot in self._slots)
+        candidates = (
+            Reuse(slot, common_prefix(slot.cached_ids, wanted) if slot.adapter == adapter else 0)
+            for slot in self._slots
+        )
         return max(candidates, key=lambda reuse: reuse.length)
 
     def gather(self, *, batch: Callable[[int], int]) -> int:

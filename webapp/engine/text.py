@@ -15,6 +15,23 @@ class Detokenizer(Protocol):
         ...
 
 
+class Constraint(Protocol):
+    """What a text must look like, one token at a time."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the text is whole, and nothing may follow."""
+        ...
+
+    def advance(self, token_id: int) -> None:
+        """Take the token that was chosen. Raises EngineError where it cannot go on."""
+        ...
+
+    def allowed(self) -> bytes:
+        """One byte for each token id, not zero where it may come next. What goes wrong, the next `advance` says."""
+        ...
+
+
 class StopSequences:
     """Holds back what may be the start of a stop sequence, and ends the text where one is whole."""
 

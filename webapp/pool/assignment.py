@@ -52,6 +52,8 @@ class Assignment:
         self._outbox = outbox
         # Models whose long line has changed since those in it were told.
         self._untold: set[str] = set()
+        # Engines whose last heartbeat lacked some of their leases: of all others a glance at the set of them is enough.
+        self._doubted: set[str] = set()
         # A random start, so that no lease of an earlier pool is taken for one of this pool's.
         self._leases = itertools.count(secrets.randbits(40) << 20)
 
@@ -99,8 +101,10 @@ class Assignment:
         if heartbeat.turn_age > SETTLED_SECONDS / 2:
             # Its main loop has not taken what has come in since.
             return False
-        before = len(engine.leases)
         held = frozenset(heartbeat.leases)
+        if engine.engine_id not in self._doubted and engine.leases.keys() <= held:
+            return False
+        before = len(engine.leases)
         for lease, generation in list(engine.leases.items()):
             is_missing = lease not in held and now - generation.given_at > SETTLED_SECONDS
             generation.missing_beats = generation.missing_beats + 1 if is_missing else 0
@@ -111,6 +115,10 @@ class Assignment:
             self.take_back(engine, generation)
             if not generation.is_probe:
                 self.interrupt(generation, now, is_crash=False)
+        if any(generation.missing_beats for generation in engine.leases.values()):
+            self._doubted.add(engine.engine_id)
+        else:
+            self._doubted.discard(engine.engine_id)
         return len(engine.leases) < before
 
     def interrupt(self, generation: Generation, now: float, *, is_crash: bool) -> None:

@@ -4,7 +4,10 @@ The events are numbered 1, 2, 3, … and kept until the generation is forgotten,
 take up where it left off. Their number is bounded by the model's sequence length.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+import msgspec
 
 from webapp.catalog import CatalogEntry
 from webapp.pool.recording import RecordedGeneration
@@ -97,12 +100,15 @@ class Generation:
     def approximate_bytes(self) -> int:
         """The memory it takes, roughly: what bounds how many are kept."""
         request = self.submit.request
-        prompt = len(request.prompt or "") + sum(len(message.content) for message in request.messages)
-        pieces = len(self.events) + len(request.messages)
+        prompt = sum(map(len, _texts(request)))
+        calls = sum(len(message.tool_calls) for message in request.messages)
+        pieces = len(self.events) + len(request.messages) + calls + len(request.tools)
         if request.logprobs is not None:
             # Each token, and so many at its place.
             pieces += len(self.token_ids) * (1 + request.logprobs)
-        return BYTES_PER_GENERATION + 4 * prompt + BYTES_PER_PIECE * pieces
+        # The texts of tokens are in a piece's bytes; vectors are longer.
+        vectors = sum(len(event.text) for event in self.events if isinstance(event, Delta)) if request.inputs else 0
+        return BYTES_PER_GENERATION + 4 * prompt + BYTES_PER_PIECE * pieces + vectors
 
     def note_loss(self, *, is_crash: bool) -> None:
         """An engine was lost under it."""
@@ -149,10 +155,24 @@ class Generation:
         ]
 
 
+def _texts(request: GenerationRequest) -> Iterator[str]:
+    """All that can be long in a request."""
+    yield request.prompt or ""
+    yield request.json_schema or ""
+    yield from request.inputs
+    yield from request.stop
+    for message in request.messages:
+        yield from (message.content, message.name, message.tool_call_id)
+        for call in message.tool_calls:
+            yield from (call.name, call.arguments, call.call_id)
+    for tool in request.tools:
+        yield from (tool.name, tool.description, tool.parameters)
+
+
 def make_probe(entry: CatalogEntry, now: float) -> Generation:
-    """A generation of one token, which shows that an engine works."""
-    request = GenerationRequest(
-        model=entry.name, context_window=entry.context_window, max_tokens=1, seed=1, prompt="Hi"
-    )
+    """A generation of one token, or of one vector, which shows that an engine works."""
+    request = GenerationRequest(model=entry.name, context_window=entry.context_window, max_tokens=1, seed=1)
+    asked = {"inputs": ("Hi",)} if entry.task == "text-embeddings" else {"prompt": "Hi"}
+    request = msgspec.structs.replace(request, **asked)
     submit = Submit(ask=0, generation_id="probe", owner="", client="", request=request, grace_seconds=0.0)
     return Generation(submit, now, is_probe=True)

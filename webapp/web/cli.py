@@ -1,16 +1,32 @@
-"""Commands for operators: `flask create-token`, `flask revoke-token`, `flask upgrade-database`."""
+"""Commands for operators: `create-token`, `list-tokens`, `revoke-token`, `upgrade-database`.
 
+`flask` runs them, and `python -m webapp` does. No command prints a hash, nor a token but at its making.
+"""
+
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from flask import Flask
+from flask.cli import ScriptInfo
 
-from webapp.web.auth import ApiTokens
+from webapp.web.auth import SCOPES, ApiTokens
 from webapp.web.database import Database
 from webapp.web.errors import StorageBusy, StorageFull
+from webapp.web.token_options import AccountName, Expiry, TokenName
+from webapp.web.token_table import describe, table
+
+# Far more than any machine does.
+MOST_A_MINUTE = 1_000_000
+
+
+def run_command(app: Flask, arguments: Sequence[str]) -> None:
+    """Run one of the app's commands, as `flask` would, and end the process with its status."""
+    app.cli.main(list(arguments), prog_name="python -m webapp", obj=ScriptInfo(create_app=lambda: app))
 
 
 def add_commands(app: Flask, *, database: Database, database_lock: Path, tokens: ApiTokens) -> None:
@@ -25,19 +41,57 @@ def add_commands(app: Flask, *, database: Database, database_lock: Path, tokens:
             raise click.ClickException(error.message) from error
 
     @app.cli.command("create-token")
-    @click.option("--name", default="unnamed", help="What the token is for; revoke-token takes it.")
+    @click.option("--name", type=TokenName(), default="unnamed", help="What the token is for; revoke-token takes it.")
+    @click.option(
+        "--scope",
+        "scopes",
+        type=click.Choice(SCOPES),
+        multiple=True,
+        default=SCOPES,
+        help="run: start generations. read: list models. Both unless you name one.",
+    )
+    @click.option("--account", type=AccountName(), help="The only account whose addresses it opens; else it opens all.")
+    @click.option("--expires", type=Expiry(), help="After 30d or 12h, or at the start of a day (UTC): 2026-12-31.")
+    @click.option(
+        "--rate-limit",
+        type=click.IntRange(1, MOST_A_MINUTE),
+        help="Generations a minute, instead of JETON_RATE_LIMIT.",
+    )
     @click.option("--start-up", is_flag=True, help="Name it so, and revoke the oldest of earlier starts.")
-    def create_token(*, name: str, start_up: bool) -> None:
+    def create_token(
+        *,
+        name: str,
+        scopes: Sequence[str],
+        account: str | None,
+        expires: datetime | None,
+        rate_limit: int | None,
+        start_up: bool,
+    ) -> None:
         """Make an API token and print it, once."""
         with current_database():
-            click.echo(tokens.create_for_start_up() if start_up else tokens.create(name))
+            click.echo(
+                tokens.create_for_start_up()
+                if start_up
+                else tokens.create(name, scopes=scopes, account=account, expires_at=expires, rate_limit=rate_limit)
+            )
 
-    @app.cli.command("revoke-token")
-    @click.argument("name_or_token")
-    def revoke_token(name_or_token: str) -> None:
-        """Revoke a token, or all tokens of a name."""
+    @app.cli.command("list-tokens")
+    @click.option("--all", "has_revoked", is_flag=True, help="Those that are revoked too.")
+    @click.option("--json", "is_json", is_flag=True, help="As JSON, for programs.")
+    def list_tokens(*, has_revoked: bool, is_json: bool) -> None:
+        """List the API tokens, without what is secret of them."""
         with current_database():
-            count = tokens.revoke(name_or_token)
+            rows = tokens.find_all(has_revoked=has_revoked)
+        now = datetime.now(UTC)
+        click.echo(json.dumps([describe(row, now) for row in rows], indent=2) if is_json else table(rows, now))
+
+    # A token may begin with a dash.
+    @app.cli.command("revoke-token", context_settings={"ignore_unknown_options": True})
+    @click.argument("id_name_or_token")
+    def revoke_token(id_name_or_token: str) -> None:
+        """Revoke a token, by its id or by itself, or all tokens of a name."""
+        with current_database():
+            count = tokens.revoke(id_name_or_token)
         click.echo(f"{count} revoked")
         sys.exit(0 if count else 1)
 

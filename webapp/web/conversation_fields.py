@@ -4,7 +4,8 @@ Workers AI and OpenAI differ in whether a function stands by itself or under `fu
 are an object or the text of one. Both shapes are read everywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 import msgspec
@@ -45,7 +46,7 @@ class ToolCallFields(Struct, frozen=True):
         """The call, its arguments as text."""
         call = self.function or FunctionCallFields(self.name or "", self.arguments)
         arguments = call.arguments if isinstance(call.arguments, str) else _json.encode(call.arguments).decode()
-        return ToolCall(call.name, arguments)
+        return ToolCall(call.name, arguments, self.id or "")
 
 
 class MessageFields(Struct, frozen=True):
@@ -71,6 +72,16 @@ class MessageFields(Struct, frozen=True):
             self.tool_call_id or "",
             self.name or "",
         )
+
+
+def in_order_of_calls(messages: Iterable[MessageFields]) -> list[MessageFields]:
+    """The same with results in the order of their calls: to many a template nothing else says which is whose."""
+    ordered: list[MessageFields] = []
+    for _, turns in groupby(messages, key=lambda message: message.role == "tool"):
+        calls = (ordered[-1].tool_calls if ordered else None) or ()
+        places = {call.id: place for place, call in enumerate(calls)}
+        ordered += sorted(turns, key=lambda turn, places=places: places.get(turn.tool_call_id, len(places)))
+    return ordered
 
 
 class FunctionFields(Struct, frozen=True):

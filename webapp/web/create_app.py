@@ -13,18 +13,20 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from webapp.catalog import read_catalog
 from webapp.settings import PROJECT_FOLDER, Settings, make_folders, read_settings
-from webapp.web import cli, metrics, openapi, playground, status
-from webapp.web.api import workers_ai
-from webapp.web.api.envelope import route_error_response
+from webapp.web import api_page, cli, metrics, openapi, playground, status, worker_endpoint
+from webapp.web.api import binding, envelope, model_search, openai_errors, openai_routes, workers_ai
+from webapp.web.api.model_search import ModelSearch
+from webapp.web.api.runs import Runs
 from webapp.web.auth import ApiTokens
 from webapp.web.bodies import discard_refused_body, with_readable_bodies
 from webapp.web.callers import behind_proxies
 from webapp.web.database import Database
+from webapp.web.embeddings import Embeddings
 from webapp.web.errors import RequestError
 from webapp.web.gate import Gate
 from webapp.web.generations import Generations
 from webapp.web.headers import add_headers
-from webapp.web.hosts import is_local_name, refuse_bad_host, with_checked_host
+from webapp.web.hosts import BINDING_PATHS, is_local_name, refuse_bad_host, with_checked_host
 from webapp.web.limits import RateLimits
 from webapp.web.logs import leave_requests_out
 from webapp.web.pool_client import PoolClient
@@ -74,15 +76,29 @@ def create_app(settings: Settings | None = None) -> Flask:
     limits = RateLimits(generations_a_minute=settings.rate_limit, web_processes=settings.web_processes)
 
     csrf = CSRFProtect(app)
-    workers_ai_routes = workers_ai.blueprint(generations, Gate(tokens, limits))
-    # A bearer token is never sent by a browser on its own.
-    csrf.exempt(workers_ai_routes)
-    app.register_blueprint(workers_ai_routes)
+    gate = Gate(tokens, limits)
+    embeddings = Embeddings(catalog, pool)
+    runs = Runs(catalog, generations, embeddings, gate)
+    models = ModelSearch(catalog)
+    for routes in (
+        workers_ai.blueprint(runs, gate),
+        binding.blueprint(runs, models, gate),
+        model_search.blueprint(models, gate),
+        *openai_routes.blueprints(catalog, generations, embeddings=embeddings, gate=gate),
+    ):
+        # A bearer token is never sent by a browser on its own.
+        csrf.exempt(routes)
+        app.register_blueprint(routes)
     app.register_blueprint(status.blueprint(pool, tokens, catalog))
     app.register_blueprint(metrics.blueprint(pool, tokens))
-    app.register_blueprint(openapi.blueprint(catalog))
+    document = openapi.document(catalog)
+    app.register_blueprint(openapi.blueprint(document))
+    app.register_blueprint(api_page.blueprint(document, catalog, settings, largest_body_bytes=LARGEST_BODY_BYTES))
     app.register_blueprint(
         playground.blueprint(catalog, pool, generations, limits=limits, grace_seconds=settings.grace_seconds)
+    )
+    app.register_blueprint(
+        worker_endpoint.blueprint(pool, generations, limits=limits, grace_seconds=settings.grace_seconds)
     )
     app.register_error_handler(RequestError, _request_error)
     app.register_error_handler(HTTPException, _http_error)
@@ -116,8 +132,10 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _http_error_page(error: HTTPException) -> Response:
-    if request.path.startswith("/client/v4/"):
-        return route_error_response(error)
+    if request.path.startswith("/client/v4/") or request.path in BINDING_PATHS:
+        return envelope.route_error_response(error)
+    if request.path.startswith("/v1/"):
+        return openai_errors.route_error_response(error, method=request.method, path=request.path)
     code = "CsrfTokenInvalid" if isinstance(error, CSRFError) else (error.name.title().replace(" ", ""))
     described = {"code": code, "message": error.description, "field": None, "retry_after": None}
     if "HX-Request" in request.headers:

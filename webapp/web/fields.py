@@ -36,8 +36,9 @@ def read_struct(kind: type[S], given: Mapping[str, object], *, is_form: bool = F
             bad[field.encode_name] = _expectation(field.type) or "must not be null"
         else:
             typed[field.name] = converted
-    missing = [field.encode_name for field in msgspec.structs.fields(kind) if field.required]
-    bad |= {name: "is required" for name in missing if name not in bad and given.get(name) is None}
+    required = [field for field in msgspec.structs.fields(kind) if field.required]
+    missing = [field.encode_name for field in required if field.name not in typed]
+    bad |= {name: "is required" for name in missing if name not in bad}
     if bad:
         raise InvalidFields(bad)
     return kind(**typed)

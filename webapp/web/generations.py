@@ -93,13 +93,22 @@ class Generations:
         Raises RequestError where it is refused, or fails before an engine has taken it: then no status line has
         been sent.
         """
-        subscription = self._pool.generate(submit)
+        subscription = self.open(submit)
         try:
-            watch_reader(subscription)
-            return subscription, _read_until_started(subscription)
+            return subscription, read_until_started(subscription)
         except BaseException:
             subscription.close()
             raise
+
+    def open(self, submit: Submit) -> Subscription:
+        """A subscription whose generation the pool has accepted, and whose reader is watched. Raises RequestError."""
+        subscription = self._pool.generate(submit)
+        try:
+            watch_reader(subscription)
+        except BaseException:
+            subscription.close()
+            raise
+        return subscription
 
     def answer(self, submit: Submit) -> WholeAnswer:
         """The whole answer. Raises RequestError, also where it fails half-way."""
@@ -116,7 +125,8 @@ class Generations:
                 items = subscription.take(KEEP_ALIVE_SECONDS)
 
 
-def _read_until_started(subscription: Subscription) -> list[Item]:
+def read_until_started(subscription: Subscription) -> list[Item]:
+    """What comes until an engine has taken the generation. Raises RequestError where it fails before."""
     while True:
         items = subscription.take(KEEP_ALIVE_SECONDS)
         started: list[Item] = []

@@ -2,6 +2,10 @@
 
 A page of another site can have its own name lead to 127.0.0.1 (DNS rebinding). The browser then lets it read what
 this server answers, with the rights of somebody on this machine; only the name it calls tells it apart.
+
+One exception: a Worker on this machine may be wired straight to Jeton, and its binding calls Cloudflare's names.
+The paths it calls answer to these names too. They need an API token, which no page has, and nobody is taken for this
+machine's owner there; and a page that could be read by these names would have to be Cloudflare's.
 """
 
 import ipaddress
@@ -17,6 +21,11 @@ if TYPE_CHECKING:
 
 # Few digits for the port: a library reads them as a number, whatever their length.
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9._-]+)(:[0-9]{1,5})?")
+# Where the Worker binding's requests go, and by which names.
+MODELS_PATH = "/ai-api/models/search"
+BINDING_PATHS = ("/run", "/ai-gateway/run", MODELS_PATH)
+_BINDING_NAMES = ("workers-binding.ai", "ai.cloudflare.com")
+
 _PROBLEM = "jeton.host_problem"
 _NOT_LOCAL = (
     "This Jeton answers to localhost only. To call it by another name set HOST, or JETON_PROXIES where a proxy "
@@ -61,4 +70,7 @@ def _problem(environ: "WSGIEnvironment", *, is_local_only: bool) -> str | None:
         return None if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else "The Host header is missing."
     if not _HOST.fullmatch(host):
         return "The Host header is not a name with or without a port."
-    return _NOT_LOCAL if is_local_only and not is_local_name(host) else None
+    if not is_local_only or is_local_name(host):
+        return None
+    is_binding = host.lower() in _BINDING_NAMES and environ.get("PATH_INFO") in BINDING_PATHS
+    return None if is_binding else _NOT_LOCAL

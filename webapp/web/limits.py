@@ -11,52 +11,82 @@ from flask import Request
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
+from msgspec import Struct
 
+from webapp.web.auth import Holder
 from webapp.web.callers import is_local, network
 from webapp.web.errors import RateLimitReached, WrongTokenLimitReached
 
 # Enough for somebody who mixes up a few tokens.
 WRONG_TOKENS_A_MINUTE = 10
+WINDOW_SECONDS = 60
+
+
+class Quota(Struct, frozen=True, kw_only=True):
+    """What a caller may start in this web process: so many a minute, of which so many now; more after some seconds."""
+
+    a_minute: int
+    left: int
+    more_after_seconds: int
 
 
 class RateLimits:
-    """The limits of this web process. Callers on this machine have none."""
+    """The limits of this web process. Callers on this machine have none but their API token's own."""
 
     def __init__(self, *, generations_a_minute: int, web_processes: int) -> None:
         # Its windows are named by the clock: one that is set back or forward starts a new window, and locks nobody out.
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._limit = generations_a_minute
-        self._generations = _share(generations_a_minute, web_processes) if generations_a_minute else None
-        self._wrong_tokens = _share(WRONG_TOKENS_A_MINUTE, web_processes)
+        self._a_minute = generations_a_minute
+        self._web_processes = web_processes
 
-    def count_generation(self, request: Request, *, holder: str | None = None) -> None:
+    def count_generation(self, request: Request, *, holder: Holder | None = None) -> None:
         """A generation is about to start, for the holder of an API token or else for the caller's address.
 
         Raises RateLimitReached.
         """
-        if self._generations is None or is_local(request):
+        a_minute = self._generations_a_minute(request, holder)
+        if a_minute is None:
             return
-        retry_after = self._hit(self._generations, "generations", holder or network(request))
+        retry_after = self._hit(self._share(a_minute), *_generations_of(request, holder))
         if retry_after is not None:
             whom = "this API token" if holder else "your address"
-            message = f"At most {self._limit} generations a minute for {whom}; please try again later."
+            message = f"At most {a_minute} generations a minute for {whom}; please try again later."
             raise RateLimitReached(message, retry_after=retry_after)
+
+    def generation_quota(self, request: Request, *, holder: Holder | None = None) -> Quota | None:
+        """What is left to whoever count_generation counts; None where there is no limit."""
+        a_minute = self._generations_a_minute(request, holder)
+        if a_minute is None:
+            return None
+        share = self._share(a_minute)
+        whom = _generations_of(request, holder)
+        left = self._limiter.get_window_stats(share, *whom).remaining
+        return Quota(a_minute=share.amount, left=left, more_after_seconds=self._seconds_until_more(share, *whom))
 
     def count_wrong_token(self, request: Request) -> None:
         """The caller's API token is wrong. Raises WrongTokenLimitReached; ask nobody whose token is right."""
         if is_local(request):
             return
-        retry_after = self._hit(self._wrong_tokens, "wrong tokens", network(request))
+        retry_after = self._hit(self._share(WRONG_TOKENS_A_MINUTE), "wrong tokens", network(request))
         if retry_after is not None:
             raise WrongTokenLimitReached("Too many wrong API tokens from your address.", retry_after=retry_after)
 
+    def _generations_a_minute(self, request: Request, holder: Holder | None) -> int | None:
+        if holder and holder.rate_limit:
+            return holder.rate_limit
+        return self._a_minute if self._a_minute and not is_local(request) else None
+
+    def _share(self, a_minute: int) -> RateLimitItem:
+        return RateLimitItemPerMinute(max(1, a_minute // self._web_processes))
+
     def _hit(self, limit: RateLimitItem, *whom: str) -> int | None:
         """Count one more; where that is one too many, after how many seconds it is worth trying again."""
-        if self._limiter.hit(limit, *whom):
-            return None
-        reset_at, _ = self._limiter.get_window_stats(limit, *whom)
-        return max(1, math.ceil(reset_at - time.time()))
+        return None if self._limiter.hit(limit, *whom) else self._seconds_until_more(limit, *whom)
+
+    def _seconds_until_more(self, limit: RateLimitItem, *whom: str) -> int:
+        reset_at = self._limiter.get_window_stats(limit, *whom).reset_time
+        return min(WINDOW_SECONDS, max(1, math.ceil(reset_at - time.time())))
 
 
-def _share(a_minute: int, web_processes: int) -> RateLimitItem:
-    return RateLimitItemPerMinute(max(1, a_minute // web_processes))
+def _generations_of(request: Request, holder: Holder | None) -> tuple[str, str]:
+    return "generations", holder.name if holder else network(request)

@@ -34,16 +34,22 @@ class ModelChoice:
 
 
 def model_choices(catalog: Catalog, state: PoolState | None) -> list[ModelChoice]:
-    """All models of the catalogue, with what the pool says of their engines; None where the pool is away."""
+    """All models that make text, with what the pool says of their engines; None where the pool is away."""
     # Of several engines of one model the one that serves comes last, and counts.
     by_readiness = sorted(state.engines if state else [], key=lambda engine: _READINESS.index(engine.state))
     engines = {engine.model: engine for engine in by_readiness}
-    return [_choice(entry, catalog, engines) for entry in catalog.entries]
+    return [_choice(entry, catalog, engines) for entry in catalog.entries if _makes_text(entry)]
 
 
 def default_model(catalog: Catalog) -> str:
     """The name of the model that a new page selects: the first that is loaded at the start."""
-    return (catalog.at_start or catalog.entries)[0].name
+    candidates = [entry for entry in (*catalog.at_start, *catalog.entries) if _makes_text(entry)]
+    # A catalogue may hold none.
+    return (candidates or catalog.entries)[0].name
+
+
+def _makes_text(entry: CatalogEntry) -> bool:
+    return entry.task == "text-generation"
 
 
 def _choice(entry: CatalogEntry, catalog: Catalog, engines: dict[str, EngineState]) -> ModelChoice:

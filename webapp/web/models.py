@@ -34,3 +34,12 @@ class ApiToken(Base):
     token_hash: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    # What it may do, separated by spaces; the names are auth.SCOPES.
+    scopes: Mapped[str] = mapped_column(String(100), server_default="run read")
+    # The only account whose paths it opens.
+    account: Mapped[str | None] = mapped_column(String(100), default=None)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    # To the minute.
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    # Generations a minute; without it the setting's.
+    rate_limit: Mapped[int | None] = mapped_column(default=None)

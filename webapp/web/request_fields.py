@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from webapp.catalog import Catalog, CatalogEntry
+from webapp.catalog import Catalog, CatalogEntry, Task
 from webapp.catalog import ModelNotFound as EntryNotFound
 from webapp.catalog import ModelNotInstalled as EntryNotInstalled
 from webapp.catalog import ModelUnavailable as EntryUnavailable
-from webapp.web.conversation_fields import MessageFields, ToolChoice, ToolFields, choose_tools
+from webapp.web.conversation_fields import MessageFields, ToolChoice, ToolFields, choose_tools, in_order_of_calls
 from webapp.web.errors import (
     FeatureUnsupported,
     InvalidFields,
@@ -50,11 +50,11 @@ class ResponseFormat(Struct, frozen=True):
     json_schema: dict[str, Any] | None = None
 
     def to_schema(self) -> str | None:
-        """The schema as text; None where the answer is free. Raises InvalidFields."""
-        if self.type == "json_schema" and self.json_schema is None:
-            raise InvalidFields({"response_format": "type json_schema needs a json_schema"})
-        schema = {"type": "object"} if self.type == "json_object" else self.json_schema
-        return None if self.type == "text" else _json.encode(schema).decode()
+        """The schema as text; None where the answer is free. Without one it is any object."""
+        if self.type == "text":
+            return None
+        schema = self.json_schema if self.type == "json_schema" else None
+        return _json.encode({"type": "object"} if schema is None else schema).decode()
 
 
 class GenerationFields(Struct, frozen=True, kw_only=True):
@@ -93,13 +93,15 @@ def read_fields(given: Mapping[str, object], *, is_form: bool = False) -> Genera
     return fields
 
 
-def find_model(catalog: Catalog, name: str) -> tuple[CatalogEntry, CatalogEntry]:
+def find_model(catalog: Catalog, name: str, *, task: Task = "text-generation") -> tuple[CatalogEntry, CatalogEntry]:
     """The entry that was asked for, and the one that answers.
 
-    Raises ModelNotFound, ModelNotInstalled, ModelUnavailable.
+    Raises ModelNotFound, ModelNotInstalled, ModelUnavailable, and InvalidFields where its task is another.
     """
     try:
         entry = catalog.find(name)
+        if entry.task != task:
+            raise InvalidFields({"model": _other_task(catalog, entry, task)})
         return entry, catalog.serving(entry)
     except EntryNotFound:
         raise ModelNotFound(f"No such model {name} or task") from None
@@ -133,7 +135,7 @@ def to_request(
         max_tokens=max_tokens,
         seed=fields.seed or 1 + secrets.randbelow(LARGEST_SEED),
         prompt=fields.prompt,
-        messages=tuple(message.to_message() for message in fields.messages or ()),
+        messages=tuple(message.to_message() for message in in_order_of_calls(fields.messages or ())),
         raw=bool(fields.raw),
         temperature=_temperature(fields),
         top_p=fields.top_p or 1.0,
@@ -151,6 +153,13 @@ def to_request(
         has_parallel_calls=fields.parallel_tool_calls is not False,
         adapter=_adapter(fields.lora, serving),
     )
+
+
+def _other_task(catalog: Catalog, entry: CatalogEntry, task: Task) -> str:
+    names = ", ".join(other.name for other in catalog.entries if other.task == task)
+    does = "makes embeddings, not text" if entry.task == "text-embeddings" else "makes text, not embeddings"
+    wanted = "make text" if task == "text-generation" else "make embeddings"
+    return f"{entry.name} {does}; models that {wanted}: {names or 'none here'}"
 
 
 def _temperature(fields: GenerationFields) -> float:

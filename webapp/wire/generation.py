@@ -19,10 +19,14 @@ class Tool(Struct, frozen=True, omit_defaults=True):
 
 
 class ToolCall(Struct, frozen=True, array_like=True):
-    """A call that the model asks for. `arguments` is a JSON object, as text."""
+    """A call that the model asks for. `arguments` is a JSON object, as text.
+
+    `call_id` is what a client has called it by, in an earlier turn; the engine gives none.
+    """
 
     name: str
     arguments: str
+    call_id: str = ""
 
 
 class Message(Struct, frozen=True, omit_defaults=True):

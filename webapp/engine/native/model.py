@@ -20,6 +20,8 @@ class NativeModel:
     """
 
     device = "cpu"
+    # A catalogue entry that has some runs without this decoder.
+    adapters: frozenset[str] = frozenset()
     # 1,700 prompt tokens a second on two cores for the starter model. Beside streams a chunk is one more wait between
     # two of their tokens.
     prefill_chunk = 256
@@ -65,8 +67,9 @@ class NativeModel:
             head=self._matrix("head", inputs=shape.hidden, outputs=shape.vocabulary, bits=shape.head_bits),
         )
 
-    def prefill(self, slot: int, token_ids: list[int], *, start: int) -> None:
+    def prefill(self, slot: int, token_ids: list[int], *, start: int, adapter: str | None = None) -> None:
         """Put the keys and values of `token_ids` into a slot, from position `start` on. Raises MemoryError."""
+        assert adapter is None
         rows = [Row(slot, token_id, position) for position, token_id in enumerate(token_ids, start)]
         self._forward(rows, logits=None)
 

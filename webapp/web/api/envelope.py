@@ -3,9 +3,10 @@
 Source: Cloudflare's documentation of Workers AI (errors) and what its API was seen to answer.
 """
 
+import re
 import uuid
 
-from flask import Response, g
+from flask import Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from webapp.web import errors
@@ -47,12 +48,16 @@ ROUTE_PROBLEM = {"code": 7000, "message": "No route for that URI"}
 # Ours: Cloudflare documents no number for a fault inside.
 INTERNAL = (500, 5000, "Generation failed")
 
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-def envelope(result: object) -> dict[str, object]:
-    return {"result": result, "success": True, "errors": [], "messages": []}
+
+def envelope(result: object, **more: object) -> dict[str, object]:
+    """A result, wrapped; `more` are members beside it."""
+    return {"result": result, "success": True, "errors": [], "messages": []} | more
 
 
 def describe(error: errors.RequestError, request_id: str) -> tuple[int, int, str]:
+    """Status, Cloudflare's number and its message for an error."""
     gate = GATE_ERRORS.get(type(error))
     if gate:
         return gate
@@ -61,13 +66,29 @@ def describe(error: errors.RequestError, request_id: str) -> tuple[int, int, str
 
 
 def request_id() -> str:
-    """This request's id, made where it is first asked for: some requests are refused before any route has them."""
-    return g.setdefault("request_id", str(uuid.uuid4()))
+    """This request's id, made where it is first asked for: some requests are refused before any route has them.
+
+    @cloudflare/ai 1.0.53 gives its requests ids, which it tells its user, and reads none in the answer.
+    """
+    given = request.headers.get("cf-ai-req-id", "")
+    return g.setdefault("request_id", given if _UUID.fullmatch(given) else str(uuid.uuid4()))
+
+
+def name_request(response: Response) -> Response:
+    """The response with its request's id, by which the binding tells it (`env.AI.lastRequestId`)."""
+    response.headers["cf-ai-req-id"] = request_id()
+    return response
+
+
+def is_of_gate(error: errors.RequestError) -> bool:
+    """Whether the gate has refused, before the request was looked at."""
+    return type(error) in GATE_ERRORS
 
 
 def error_response(error: errors.RequestError) -> Response:
+    """The answer to a request that is refused, or fails before its stream begins."""
     status, number, message = describe(error, request_id())
-    is_gate = type(error) in GATE_ERRORS
+    is_gate = is_of_gate(error)
     problem = {"errors": [{"message": message, "code": number}], "success": False, "messages": []}
     return with_retry_after(json_reply(problem | {"result": None if is_gate else {}}, status), error)
 
@@ -80,4 +101,4 @@ def route_error_response(error: HTTPException) -> Response:
     if status == 400:
         # The request itself cannot be read: its reason says more than that there is no such route.
         problem = {"code": 5006, "message": f"AiError: Bad input: {error.description} ({request_id()})"}
-    return json_reply({"success": False, "errors": [problem], "messages": [], "result": None}, status)
+    return name_request(json_reply({"success": False, "errors": [problem], "messages": [], "result": None}, status))
