@@ -80,6 +80,15 @@ def test_every_route_is_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert f"`{method} {path}`" in API, f"{method} {path}"
 
 
+def test_every_module_has_its_place_in_the_structure():
+    structure = (PROJECT_FOLDER / "docs" / "structure.md").read_text("utf-8")
+    named = set(re.findall(r"`(?:[\w./]+/)?(\w+)(?:\.py)?`", structure))
+    folders = ("pool", "engine", "web", "web/api")
+    modules = {path.stem for folder in folders for path in (PROJECT_FOLDER / "webapp" / folder).glob("*.py")}
+
+    assert not modules - named - {"__init__"}
+
+
 def test_every_link_between_documents_leads_somewhere():
     for document in (*PROJECT_FOLDER.glob("*.md"), *(PROJECT_FOLDER / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text("utf-8")):

@@ -1,6 +1,7 @@
 """Answers held to a form, token by token, with the starter model's own vocabulary."""
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -129,7 +130,7 @@ def test_a_schema_that_no_answer_can_be_held_to_is_refused_with_the_reason(
 
 
 def test_a_schema_that_grows_too_complex_ends_alone(constraints: Constraints, tokenizer: PreTrainedTokenizerFast):
-    listed = {f"p{number}": {"properties": {"x": {}, "y": {}}} for number in range(700)}
+    listed: dict[str, Any] = {f"p{at}": {} for at in range(1200)}
     constraint = constraints.of_schema(json.dumps({"type": "object", "properties": listed}))
 
     with pytest.raises(SchemaUnsupported):
@@ -147,6 +148,63 @@ def test_a_tokenizer_that_is_not_known_says_so_and_leaves_tools_free():
     with pytest.raises(FeatureUnsupported):
         constraints.of_schema(_PERSON)
     assert constraints.of_tools(asked, HERMES, special={}) is None
+
+
+def test_the_vocabulary_is_known_before_the_first_stream(tokenizer: PreTrainedTokenizerFast):
+    # To learn it holds the interpreter: in a thread it would stop every stream, for as long as a busy machine likes.
+    before = threading.active_count()
+
+    made = Constraints(tokenizer, end_ids=frozenset({_END}))
+
+    assert threading.active_count() == before
+    assert made.of_schema(_PERSON)
+
+
+def test_what_costs_too_much_is_refused_with_its_reason(constraints: Constraints):
+    costly = json.dumps({"type": "object", "properties": {f"p{at}": {} for at in range(3000)}})
+
+    with pytest.raises(SchemaUnsupported, match="characters beside its descriptions"):
+        constraints.of_schema(costly)
+    with pytest.raises(SchemaUnsupported, match="characters beside its descriptions"):
+        constraints.of_tools(request(tools=(Tool("a", "", costly),)), HERMES, special={})
+
+
+@pytest.mark.parametrize("multiple", [True, -999_983, 0])
+def test_a_multiple_that_is_none_is_refused_or_passed_over(constraints: Constraints, multiple: object):
+    schema = json.dumps({"type": "integer", "allOf": [{"multipleOf": multiple}, {"multipleOf": 999_983}]})
+
+    with pytest.raises(SchemaUnsupported):
+        constraints.of_schema(schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer", "multipleOf": 999_983},
+        {"type": "integer", "multipleOf": 7.00001},
+        {"type": "integer", "allOf": [{"multipleOf": 997}, {"multipleOf": 991}]},
+        {"type": "number", "allOf": [{"multipleOf": 9973}, {"multipleOf": 0.0001}]},
+        {"type": "array", "prefixItems": [{"type": "integer", "multipleOf": 9001 + at} for at in range(20)]},
+        {"type": "integer", "multipleOf": 4999, "anyOf": [{"multipleOf": 4993}, {"minimum": 0}]},
+    ],
+    ids=["large", "many places", "two in one", "two of different places", "many", "one over others"],
+)
+def test_multiples_that_take_long_to_count_are_refused_at_once(constraints: Constraints, schema: dict[str, Any]):
+    # The first took 24 seconds to compile, in which no stream went on.
+    tool = Tool("a", "", json.dumps({"type": "object", "properties": {"x": schema}}))
+
+    with pytest.raises(SchemaUnsupported, match="multipleOf is too large"):
+        constraints.of_schema(json.dumps(schema))
+    with pytest.raises(SchemaUnsupported, match="multipleOf is too large"):
+        constraints.of_tools(request(tools=(tool,)), HERMES, special={})
+
+
+@pytest.mark.parametrize("multiple", [5, 0.01, 0.25, 1000, 7.5])
+def test_ordinary_multiples_are_counted(constraints: Constraints, tokenizer: PreTrainedTokenizerFast, multiple: float):
+    constraint = constraints.of_schema(json.dumps({"type": "number", "multipleOf": multiple}))
+
+    assert _taken(constraint, tokenizer, "15000") == "15000"
+    assert _may_end(constraint)
 
 
 def _of_tools(constraints: Constraints, form: ToolFormat, **fields: Any) -> GrammarConstraint:

@@ -205,6 +205,35 @@ def test_an_aborted_generation_is_gone_and_others_go_on(scripted: EmbeddingRunne
     assert len(other.deltas) == 30
 
 
+def test_to_choose_a_large_batch_looks_at_each_text_a_few_times():
+    looks = 0
+
+    class Counted(list[int]):
+        def __len__(self) -> int:
+            nonlocal looks
+            looks += 1
+            return super().__len__()
+
+    class Wide(ScriptedEmbedder):
+        batch_tokens = 16_384
+
+        def __init__(self) -> None:
+            self.longest_text = 100
+
+        def read(self, texts: Sequence[str]) -> list[Text]:
+            return [Text(text, Counted([1])) for text in texts]
+
+    wide = EmbeddingRunner(Wide(), capacity=4)
+    drive = Drive(wide)
+    for _ in range(4):
+        drive.start(_asked(["one"] * 200))
+    looks = 0
+    wide.step()
+
+    # It was the square of their number, which took a second on a GPU.
+    assert looks <= 800 * 8
+
+
 def test_a_full_engine_and_one_without_texts_refuse(scripted: EmbeddingRunner):
     drive = Drive(scripted)
     taken = [drive.start(_asked(["text"])) for _ in range(scripted.capacity + 1)]

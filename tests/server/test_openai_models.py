@@ -94,7 +94,7 @@ def test_base64_holds_the_same_numbers(server: Server):
         ({"input": [1, 2]}, "input", "token ids"),
         ({"input": [[1, 2]]}, "input", "token ids"),
         ({"input": "a", "dimensions": 4}, "dimensions", "8 numbers"),
-        ({"input": "a", "encoding_format": "hex"}, "encoding_format", "hex"),
+        ({"input": "a", "encoding_format": "hex"}, "encoding_format", "base64 or float"),
         ({"input": "a", "model": MODEL}, "model", EMBEDDINGS),
         ({"input": "word " * 101}, None, "maximum context length"),
     ],

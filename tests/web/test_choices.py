@@ -69,10 +69,10 @@ class Gate:
     def __init__(self, most: int) -> None:
         self._left = most
 
-    def count_generation(self, request: Request) -> None:
-        if not self._left:
+    def count_generation(self, request: Request, *, count: int) -> None:
+        if count > self._left:
             raise RateLimitReached("Too many.", retry_after=9)
-        self._left -= 1
+        self._left -= count
 
 
 def submits(count: int) -> list[Submit]:

@@ -41,6 +41,14 @@ def test_zero_is_no_limit() -> None:
     assert allowed(limits(0).count_generation) == FAR_MORE
 
 
+def test_generations_of_one_request_are_counted_together_or_not_at_all() -> None:
+    one = limits()
+
+    assert allowed(lambda given: one.count_generation(given, count=3)) == 1
+    assert allowed(lambda given: one.count_generation(given, count=16)) == 0
+    assert allowed(one.count_generation) == 1
+
+
 def test_callers_are_counted_each_for_themselves() -> None:
     one = limits()
 

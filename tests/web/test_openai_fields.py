@@ -146,6 +146,13 @@ def test_logprobs_are_asked_for_by_two_fields(fields: dict, expected: int | None
     assert read_chat_fields({"model": "m", "messages": MESSAGES} | fields).most_logprobs == expected
 
 
+def test_tools_are_128_at_most() -> None:
+    tools = [{"type": "function", "function": {"name": f"tool{number}"}} for number in range(129)]
+
+    assert len(chat(tools=tools[1:]).tools or ()) == 128
+    assert list(refusal(tools=tools)) == ["tools"]
+
+
 def test_prompts_go_to_the_model_as_they_are_each_with_its_choices() -> None:
     fields = read_completion_fields({"model": "m", "prompt": ["a", "b"], "n": 2, "seed": 5})
 

@@ -1,5 +1,7 @@
 """What a client may ask: each field at both edges of its range, wrong types, null, forms; and the request of it."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -280,6 +282,19 @@ def test_functions_for_cloudflare_to_run_are_refused_by_name() -> None:
 @pytest.mark.parametrize("name", ["tools", "functions"])
 def test_empty_list_asks_for_nothing(name: str) -> None:
     assert request(**{name: []}).prompt == "Hi"
+
+
+def test_tools_are_128_at_most() -> None:
+    tools = [{"name": f"tool{number}"} for number in range(129)]
+
+    assert len(read(tools=tools[1:]).tools or ()) == 128
+    assert list(bad_fields({"prompt": "Hi", "tools": tools})) == ["tools"]
+
+
+@pytest.mark.parametrize("wrapped", [str, lambda stop: [stop]], ids=["text", "list"])
+def test_stop_sequence_has_1000_characters_at_most(wrapped: Callable[[str], object]) -> None:
+    assert read(stop=wrapped("é" * 1000)).stop
+    assert list(bad_fields({"prompt": "Hi", "stop": wrapped("é" * 1001)})) == ["stop"]
 
 
 def test_options_are_read_in_their_published_spelling() -> None:

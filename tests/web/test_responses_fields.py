@@ -103,6 +103,14 @@ def test_logprobs_come_with_the_include_or_with_their_number(given: dict, logpro
     assert ask(**given).logprobs == logprobs
 
 
+def test_tools_are_128_at_most():
+    tools = [{"type": "function", "name": f"tool{number}"} for number in range(129)]
+
+    assert len(ask(tools=tools[1:]).tools) == 128
+    with pytest.raises(InvalidFields, match="tools"):
+        ask(tools=tools)
+
+
 def test_fields_of_a_refusal_are_called_as_they_are_here():
     with pytest.raises(InvalidFields) as raised:
         ask(tools=TOOLS, text={"format": {"type": "json_object"}})

@@ -36,6 +36,9 @@ def test_generations_count_by_address_whatever_the_cookie(settings: Settings, mo
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"},
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "http://localhost:3000"},
+        {"Origin": "http://["},
+        {"Referer": "http://elsewhere.example/page"},
+        {"Referer": "http://localhost.elsewhere.example/"},
         {"Sec-Purpose": "prefetch;prerender"},
     ],
     ids=str,
@@ -51,7 +54,11 @@ def test_refused_callers_reach_neither_pool_nor_limits(
     assert (response.status_code, code_of(response)) == (403, "Forbidden")
 
 
-@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "none"}, {"Origin": "http://localhost"}], ids=str)
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Sec-Fetch-Site": "none"}, {"Origin": "http://localhost"}, {"Referer": "http://localhost/a/page?of=it"}],
+    ids=str,
+)
 def test_pages_of_this_site_and_people_pass(client: FlaskClient, headers: dict[str, str]) -> None:
     assert code_of(client.get(URL, headers=headers)) == "PoolUnavailable"
 

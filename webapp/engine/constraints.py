@@ -4,10 +4,7 @@ llguidance follows the answer token by token and says which may come next. Knows
 """
 
 import logging
-import os
-import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -16,7 +13,8 @@ from llguidance.hf import from_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from webapp.engine.errors import FeatureUnsupported, SchemaUnsupported
-from webapp.engine.json_schema import closed
+from webapp.engine.json_multiples import remainders
+from webapp.engine.json_schema import closed, excess
 from webapp.engine.tool_calls import ToolFormat
 from webapp.wire.generation import GenerationRequest, Tool
 
@@ -24,14 +22,22 @@ _log = logging.getLogger(__name__)
 
 # Characters of JSON schemas in one request. 110,000 took a third of a second to compile, in which no stream goes on.
 _LARGEST_SCHEMA = 65_536
+# For the multiples in one request's schemas. A million of them took 24 seconds to compile.
+_MOST_REMAINDERS = 20_000
 # What a refusal says of its reason.
 _LONGEST_REASON = 300
 # Between the parts of a JSON value: a space, or a line break with as much indentation as a model would want.
 _SPACE = r"[ ]|\n[ \t]{0,16}"
+# The library's own bounds are some times as large, and patterns would be computed ahead for the whole vocabulary.
 # Errors repeat what they found in the schema; the state of the parser is for its authors.
-_LIMITS = LLParserLimits(max_grammar_size=50_000, verbose_errors=False)
-# Of the thread that prepares the tokenizer, beside the first streams.
-_NICENESS = 10
+_LIMITS = LLParserLimits(
+    max_grammar_size=50_000,
+    initial_lexer_fuel=200_000,
+    step_lexer_fuel=100_000,
+    max_lexer_states=20_000,
+    precompute_large_lexemes=False,
+    verbose_errors=False,
+)
 
 
 class GrammarConstraint:
@@ -55,17 +61,16 @@ class GrammarConstraint:
 class Constraints:
     """Makes the constraints of one model's answers.
 
-    What llguidance needs to know of the vocabulary takes it a second or so, in a thread of its own.
+    What llguidance needs to know of the vocabulary takes it a second or so. Not in a thread: it holds the interpreter
+    meanwhile, and on a busy machine the first streams would wait for that thread's turns.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, *, end_ids: frozenset[int]) -> None:
-        self._vocabulary: LLTokenizer | None = None
-        self._thread = threading.Thread(target=self._prepare, args=(tokenizer, end_ids), daemon=True)
-        self._thread.start()
+        self._vocabulary = _vocabulary(tokenizer, end_ids)
 
     def of_schema(self, schema: str) -> GrammarConstraint:
         """One JSON value that the schema allows. Raises SchemaUnsupported, or FeatureUnsupported."""
-        _check_size(len(schema))
+        _check_cost(schema)
         form = msgspec.json.encode(_read(schema)).decode()
         try:
             grammar = LLMatcher.grammar_from_json_schema(form, overrides={"whitespace_pattern": _SPACE})
@@ -81,17 +86,16 @@ class Constraints:
         `special` are the special tokens among the form's words. None where text may be anything and this tokenizer
         cannot be constrained. Raises SchemaUnsupported, or FeatureUnsupported.
         """
-        _check_size(sum(len(tool.parameters) for tool in request.tools))
-        if not request.has_to_call and not self._ready():
+        _check_cost(*(tool.parameters for tool in request.tools))
+        if not request.has_to_call and not self._vocabulary:
             return None
         return self._compile(LLMatcher.grammar_from_lark(tools_grammar(request, form, special=special)))
 
     def _compile(self, grammar: str) -> GrammarConstraint:
-        vocabulary = self._ready()
-        if not vocabulary:
+        if not self._vocabulary:
             raise FeatureUnsupported("No answer of this model can be held to a form: its tokenizer is not known.")
         # It would write warnings about schemas to the log.
-        matcher = LLMatcher(vocabulary, grammar, log_level=0, limits=_LIMITS)
+        matcher = LLMatcher(self._vocabulary, grammar, log_level=0, limits=_LIMITS)
         # Some contradictions show only here.
         if not matcher.is_error():
             matcher.compute_bitmask()
@@ -99,20 +103,16 @@ class Constraints:
             raise _refusal(matcher.get_error())
         return GrammarConstraint(matcher)
 
-    def _ready(self) -> LLTokenizer | None:
-        self._thread.join()
-        return self._vocabulary
 
-    def _prepare(self, tokenizer: PreTrainedTokenizerFast, end_ids: frozenset[int]) -> None:
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        ends = sorted(token_id for token_id in end_ids if token_id < len(tokenizer))
-        try:
-            # Without ends it would take some other token for one.
-            self._vocabulary = from_tokenizer(tokenizer, eos_token=ends) if ends else None
-        except Exception as error:
-            # Tokenizers are of many kinds, and whatever it says of this one, all but these requests can be served.
-            _log.warning("answers cannot be held to a form: %s", error)
+def _vocabulary(tokenizer: PreTrainedTokenizerFast, end_ids: frozenset[int]) -> LLTokenizer | None:
+    ends = sorted(token_id for token_id in end_ids if token_id < len(tokenizer))
+    try:
+        # Without ends it would take some other token for one.
+        return from_tokenizer(tokenizer, eos_token=ends) if ends else None
+    except Exception as error:
+        # Tokenizers are of many kinds, and whatever it says of this one, all but these requests can be served.
+        _log.warning("answers cannot be held to a form: %s", error)
+        return None
 
 
 def tools_grammar(request: GenerationRequest, form: ToolFormat, *, special: Mapping[int, str]) -> str:
@@ -174,9 +174,19 @@ def _quoted(text: str) -> str:
     return msgspec.json.encode(text).decode()
 
 
-def _check_size(characters: int) -> None:
+def _check_cost(*schemas: str) -> None:
+    characters = sum(map(len, schemas))
     if characters > _LARGEST_SCHEMA:
         raise SchemaUnsupported(f"The JSON schema has {characters} characters; at most {_LARGEST_SCHEMA} are taken.")
+    try:
+        read = [msgspec.json.decode(schema, type=dict[str, Any]) for schema in schemas]
+        reason = excess(read)
+        if not reason and remainders(read) > _MOST_REMAINDERS:
+            reason = "its multipleOf is too large, or there are too many"
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise _refusal(str(error)) from error
+    if reason:
+        raise _refusal(reason)
 
 
 def _refusal(reason: str) -> SchemaUnsupported:

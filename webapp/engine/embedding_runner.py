@@ -152,15 +152,13 @@ class EmbeddingRunner:
         # Its turn comes again after the others.
         self._running[first[0].dispatch.lease] = self._running.pop(first[0].dispatch.lease)
         length = _length(first)
-        ranked = sorted(places[1:], key=lambda place: abs(_length(place) - length))
-        chosen = [first]
-        while ranked and self._has_room(chosen, ranked[0]):
-            chosen.append(ranked.pop(0))
+        chosen, longest = [first], length
+        for place in sorted(places[1:], key=lambda place: abs(_length(place) - length)):
+            longest = max(longest, _length(place))
+            if longest * (len(chosen) + 1) > self._embedder.batch_tokens:
+                break
+            chosen.append(place)
         return chosen
-
-    def _has_room(self, chosen: list[_Place], place: _Place) -> bool:
-        longest = max(_length(one) for one in (*chosen, place))
-        return longest * (len(chosen) + 1) <= self._embedder.batch_tokens
 
     def _embed(self, places: list[_Place]) -> list[LeaseEvent]:
         """Compute a batch; where that fails each text alone, so that a bad one ends its own generation only."""

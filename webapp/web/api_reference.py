@@ -113,7 +113,7 @@ def _body_fields(operation: Schema, schemas: Schema) -> list[FieldRow]:
                     name,
                     "body",
                     # A later part narrows what an earlier one says.
-                    _kind(schema, schemas) if not known.kind or "enum" in schema or "$ref" in schema else known.kind,
+                    _kind(schema, schemas) or known.kind,
                     is_required=known.is_required or name in required,
                     description=schema.get("description", known.description),
                 )

@@ -109,7 +109,7 @@ class ApiTokens:
         row = self._database.run(lambda session: _find_active(session, token_hash)) if _is_plausible(token) else None
         now = datetime.now(UTC)
         if row is None or (row.expires_at and row.expires_at <= now):
-            raise ApiTokenInvalid("Authentication error")
+            raise ApiTokenInvalid("This API token is unknown, revoked or expired.")
         self._last_uses.note(row.id, now, last_used_at=row.last_used_at)
         return Holder(
             name=f"token:{row.id}",

@@ -51,8 +51,8 @@ class Choices:
             self._generations.prepare(fields, model, owner=holder, client=holder, logprobs=logprobs)
             for fields in choices
         ]
-        for _ in prepared:
-            self._gate.count_generation(request)
+        # Together: a refusal costs none of what is left.
+        self._gate.count_generation(request, count=len(prepared))
         _, entry, serving = prepared[0]
         return Prepared([submit for submit, _, _ in prepared], entry, serving)
 

@@ -57,7 +57,7 @@ def add_commands(app: Flask, *, database: Database, database_lock: Path, tokens:
         type=click.IntRange(1, MOST_A_MINUTE),
         help="Generations a minute, instead of JETON_RATE_LIMIT.",
     )
-    @click.option("--start-up", is_flag=True, help="Name it so, and revoke the oldest of earlier starts.")
+    @click.option("--start-up", is_flag=True, hidden=True, help="Name it so, and revoke the oldest of earlier starts.")
     def create_token(
         *,
         name: str,

@@ -6,14 +6,16 @@ are an object or the text of one. Both shapes are read everywhere.
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from webapp.web.errors import InvalidFields
 from webapp.wire.generation import Message, Tool, ToolCall
 
+# OpenAI's own limit. An engine makes a rule of each before it goes on with other generations.
+MOST_TOOLS = 128
 _json = msgspec.json.Encoder()
 
 
@@ -108,6 +110,9 @@ class ToolFields(Struct, frozen=True):
         function = self.function or FunctionFields(self.name or "", self.description, self.parameters)
         schema = function.parameters or {"type": "object", "properties": {}}
         return Tool(function.name, function.description or "", _json.encode(schema).decode())
+
+
+Tools = Annotated[list[ToolFields], Meta(max_length=MOST_TOOLS)]
 
 
 class FunctionName(Struct, frozen=True):

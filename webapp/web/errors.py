@@ -2,30 +2,30 @@
 
     RequestError
     ├── InvalidFields            400  one or more fields cannot be used
-    ├── BodyMissing              400
-    ├── BodyTooLarge             413
-    ├── ApiTokenMissing          401
-    ├── ApiTokenInvalid          401
-    ├── ApiTokenForbidden        403  the token is right, and not for this
-    ├── ModelNotFound            404
-    ├── ModelNotInstalled        503
+    ├── BodyMissing              400  there is no body, or not all of it has come
+    ├── BodyTooLarge             413  the body is too long
+    ├── ApiTokenMissing          401  neither a bearer token nor X-Auth-Key
+    ├── ApiTokenInvalid          401  the token is unknown, revoked or expired
+    ├── ApiTokenForbidden        403  the token is right, without this scope or for another account
+    ├── ModelNotFound            404  the catalogue has no such model
+    ├── ModelNotInstalled        503  its weights are not here: the message says how to get them
     ├── ModelUnavailable         503  it cannot run on this machine, or its engine does not start
     ├── FeatureUnsupported       400  asked for what this model or server does not do
     ├── LoraUnsupported          405  this model has no LoRA adapters
     ├── SchemaUnsupported        400  no answer can be held to this JSON schema
     ├── JsonModeFailed           400  the answer has become no whole JSON value
     ├── InvalidPrompt            400  the model's chat template takes no such messages
-    ├── ContextWindowExceeded    413
+    ├── ContextWindowExceeded    413  the prompt has more tokens than the model takes
     ├── WrongTokenLimitReached   429  too many wrong API tokens from one address
     ├── RateLimitReached         429  too many generations in a minute
     ├── ClientLimitReached       429  too many generations at once
-    ├── PoolOverloaded           503
+    ├── PoolOverloaded           503  the line for this model is full
     ├── PoolUnavailable          503  the pool does not answer
     ├── QueueTimeout             408  it waited too long for its turn
     ├── GenerationTimeout        408  it ran too long
     ├── StorageBusy              503  something else holds the database
     ├── StorageFull              507  nothing can be written: no new generation, those that run go on
-    ├── GenerationNotFound       404
+    ├── GenerationNotFound       404  unknown, forgotten, or somebody else's
     ├── GenerationAborted        503  it was stopped before its end, and not by its reader
     ├── ReaderLeft               499  nobody is there to be told
     └── GenerationFailed         500  an engine failed it, with the engine's own code

@@ -41,13 +41,13 @@ class Gate:
         """Who was let in: a name for the token's holder that tells nothing of the token."""
         return self._holder.name
 
-    def count_generation(self, request: Request) -> None:
-        """A generation is about to start: one of those that the request asks for. Raises RateLimitReached.
+    def count_generation(self, request: Request, *, count: int = 1) -> None:
+        """All the generations that the request asks for are about to start. Raises RateLimitReached.
 
         Headers of the answer, whatever becomes of it, say what is left.
         """
         try:
-            self._limits.count_generation(request, holder=self._holder)
+            self._limits.count_generation(request, holder=self._holder, count=count)
         finally:
             if "quota" not in g:
                 after_this_request(_add_rate_limit)

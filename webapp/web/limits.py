@@ -39,15 +39,15 @@ class RateLimits:
         self._a_minute = generations_a_minute
         self._web_processes = web_processes
 
-    def count_generation(self, request: Request, *, holder: Holder | None = None) -> None:
-        """A generation is about to start, for the holder of an API token or else for the caller's address.
+    def count_generation(self, request: Request, *, holder: Holder | None = None, count: int = 1) -> None:
+        """So many generations are about to start, for the holder of an API token or else for the caller's address.
 
-        Raises RateLimitReached.
+        Raises RateLimitReached, and then counts none of them.
         """
         a_minute = self._generations_a_minute(request, holder)
         if a_minute is None:
             return
-        retry_after = self._hit(self._share(a_minute), *_generations_of(request, holder))
+        retry_after = self._hit(self._share(a_minute), *_generations_of(request, holder), count=count)
         if retry_after is not None:
             whom = "this API token" if holder else "your address"
             message = f"At most {a_minute} generations a minute for {whom}; please try again later."
@@ -79,9 +79,9 @@ class RateLimits:
     def _share(self, a_minute: int) -> RateLimitItem:
         return RateLimitItemPerMinute(max(1, a_minute // self._web_processes))
 
-    def _hit(self, limit: RateLimitItem, *whom: str) -> int | None:
-        """Count one more; where that is one too many, after how many seconds it is worth trying again."""
-        return None if self._limiter.hit(limit, *whom) else self._seconds_until_more(limit, *whom)
+    def _hit(self, limit: RateLimitItem, *whom: str, count: int = 1) -> int | None:
+        """Count so many more; where that is too many, none, and after how many seconds it is worth trying again."""
+        return None if self._limiter.hit(limit, *whom, cost=count) else self._seconds_until_more(limit, *whom)
 
     def _seconds_until_more(self, limit: RateLimitItem, *whom: str) -> int:
         reset_at = self._limiter.get_window_stats(limit, *whom).reset_time

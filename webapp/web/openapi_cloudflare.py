@@ -37,7 +37,7 @@ def _run_paths() -> Schema:
         security=API_TOKEN,
         requestBody=body("RunBody"),
     )
-    parameters = [*_IN_ACCOUNT, parameter("model", reference("Model"), place="path")]
+    parameters = [*_IN_ACCOUNT, parameter("model", reference("AnyModel"), place="path")]
     return {f"{_ACCOUNT}/run/{{model}}": {"parameters": parameters, "post": run}}
 
 
@@ -111,7 +111,7 @@ def _catalogue_paths() -> Schema:
         )
         return {"parameters": _IN_ACCOUNT, "get": described}
 
-    schema_of = [parameter("model", reference("Model"), place="query") | {"required": True}]
+    schema_of = [parameter("model", reference("AnyModel"), place="query") | {"required": True}]
     assert [each["name"] for each in query_parameters(SchemaFields)] == ["model"]
     return {
         f"{_ACCOUNT}/models/search": reads(

@@ -15,7 +15,7 @@ from webapp.catalog import Catalog, CatalogEntry, Task
 from webapp.catalog import ModelNotFound as EntryNotFound
 from webapp.catalog import ModelNotInstalled as EntryNotInstalled
 from webapp.catalog import ModelUnavailable as EntryUnavailable
-from webapp.web.conversation_fields import MessageFields, ToolChoice, ToolFields, choose_tools, in_order_of_calls
+from webapp.web.conversation_fields import MessageFields, ToolChoice, Tools, choose_tools, in_order_of_calls
 from webapp.web.errors import (
     FeatureUnsupported,
     InvalidFields,
@@ -34,8 +34,10 @@ LEAST_TEMPERATURE = 1e-4
 LARGEST_SEED = 9_999_999_999
 
 Text = Annotated[str, Meta(min_length=1)]
-# OpenAI's API takes four; an engine looks for each after every token.
-StopSequences = Text | Annotated[list[Text], Meta(max_length=16)]
+# An engine looks for each of them, and for the start of each, after every token: long ones would hold up the others.
+StopSequence = Annotated[str, Meta(min_length=1, max_length=1000)]
+# OpenAI's API takes four.
+StopSequences = StopSequence | Annotated[list[StopSequence], Meta(max_length=16)]
 _json = msgspec.json.Encoder()
 
 
@@ -75,7 +77,7 @@ class GenerationFields(Struct, frozen=True, kw_only=True):
     options: Options | None = None
     lora: Text | None = None
     response_format: ResponseFormat | None = None
-    tools: list[ToolFields] | None = None
+    tools: Tools | None = None
     # Code for Cloudflare's own machines to run. Named so that it is refused with a sentence and not ignored.
     functions: list[Any] | None = None
     # Ours, where Workers AI has none; OpenAI's API has the same names.

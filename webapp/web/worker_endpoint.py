@@ -8,7 +8,6 @@ import re
 import secrets
 import time
 from functools import partial
-from urllib.parse import urlsplit
 
 import msgspec
 from flask import Blueprint, Response, request, session
@@ -85,12 +84,17 @@ def _refuse_others() -> None:
     """Raises Forbidden where a page of another site asks, or a browser that may never show the answer."""
     headers = request.headers
     site = headers.get("Sec-Fetch-Site", "same-origin")
-    # Browsers say the site only to addresses that they trust, such as https and localhost; the origin always.
-    origin = headers.get("Origin")
-    if site not in ("same-origin", "none") or (origin and urlsplit(origin).netloc != request.host):
+    # Browsers say the site only to addresses that they trust, such as https and localhost. Elsewhere an EventSource
+    # of another site tells its origin, and an image where it stands.
+    asking = (headers.get("Origin"), headers.get("Referer"))
+    if site not in ("same-origin", "none") or any(page and _host(page) != request.host for page in asking):
         raise Forbidden("Pages of other sites cannot start generations here.")
     if any(name in headers for name in ("Sec-Purpose", "Purpose", "X-Moz")):
         raise Forbidden("Nothing is generated ahead of time.")
+
+
+def _host(page: str) -> str:
+    return page.partition("://")[2].partition("/")[0]
 
 
 def _start(pool: PoolClient, generations: Generations, *, limits: RateLimits, grace_seconds: float) -> Response:

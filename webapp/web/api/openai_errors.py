@@ -56,8 +56,8 @@ _FIELDS: dict[type[errors.RequestError], str] = {
     errors.SchemaUnsupported: "response_format",
     errors.LoraUnsupported: "lora",
 }
-# No second attempt finds these otherwise, and OpenAI's clients make two of their own after a 503.
-_LASTING = (errors.ModelNotInstalled, errors.ModelUnavailable)
+# No second attempt finds these otherwise, and OpenAI's clients make two of their own after a 503 or a 408.
+_LASTING = (errors.ModelNotInstalled, errors.ModelUnavailable, errors.GenerationTimeout)
 _INTERNAL = (500, _FAULT, None)
 
 
@@ -104,6 +104,8 @@ def _message(error: errors.RequestError) -> str:
     if isinstance(error, errors.ContextWindowExceeded):
         # The words by which clients know the case that do not look at its code.
         return f"This model's maximum context length is exceeded. {error.message}"
+    if isinstance(error, errors.ModelNotFound):
+        return f"{error.message}; GET models lists those that there are"
     return error.message
 
 

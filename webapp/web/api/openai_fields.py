@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from webapp.catalog import CatalogEntry
 from webapp.web.choices import MOST_CHOICES
-from webapp.web.conversation_fields import MessageFields, ToolChoice, ToolFields
+from webapp.web.conversation_fields import MessageFields, ToolChoice, Tools
 from webapp.web.errors import InvalidFields
 from webapp.web.fields import read_struct
 from webapp.web.request_fields import (
@@ -120,7 +120,7 @@ class ChatFields(SharedFields, frozen=True, kw_only=True):
     max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    tools: list[ToolFields] | None = None
+    tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     modalities: list[str] | None = None

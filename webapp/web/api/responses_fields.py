@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from webapp.catalog import CatalogEntry
 from webapp.web.api.openai_fields import DEFAULT_TEMPERATURE, check_max_tokens, fit_seed
 from webapp.web.api.responses_input import read_object, to_messages
-from webapp.web.conversation_fields import NamedTool, ToolChoice, ToolFields
+from webapp.web.conversation_fields import MOST_TOOLS, NamedTool, ToolChoice, ToolFields
 from webapp.web.errors import InvalidFields
 from webapp.web.fields import read_struct
 from webapp.web.request_fields import GenerationFields, ResponseFormat, Text
@@ -84,7 +84,7 @@ class ResponseFields(Struct, frozen=True, kw_only=True):
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     include: list[str] | None = None
     text: TextConfig | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], Meta(max_length=MOST_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: Annotated[int, Meta(ge=1)] | None = None

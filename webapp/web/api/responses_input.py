@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from webapp.web.conversation_fields import FunctionCallFields, MessageFields, TextPart, ToolCallFields
 from webapp.web.errors import InvalidFields
+from webapp.web.fields import in_words
 
 S = TypeVar("S", bound=Struct)
 
@@ -54,7 +55,7 @@ def read_object(kind: type[S], item: Mapping[str, Any], where: str) -> S:
     try:
         return msgspec.convert(item, kind)
     except msgspec.ValidationError as error:
-        raise InvalidFields({where: str(error)}) from None
+        raise InvalidFields({where: in_words(error, kind)}) from None
 
 
 def _to_message(item: Mapping[str, Any], where: str, names: dict[str, str]) -> MessageFields | None:
