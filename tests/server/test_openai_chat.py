@@ -291,7 +291,7 @@ def test_json_schema_is_unwrapped_and_an_answer_that_is_cut_off_keeps_its_text(s
     [
         ({}, 400, "messages", None, "is required"),
         ({"messages": []}, 400, "messages", None, "messages"),
-        ({"messages": [{"role": "king", "content": "b"}]}, 400, "messages", None, "king"),
+        ({"messages": [{"role": "king", "content": "b"}]}, 400, "messages", None, "[0].role must be"),
         ({"messages": said(), "temperature": 2.1}, 400, "temperature", None, "from 0 to 2"),
         ({"messages": said(), "n": 17}, 400, "n", None, "from 1 to 16"),
         ({"messages": said(), "top_logprobs": 2}, 400, "top_logprobs", None, "logprobs"),
