@@ -9,7 +9,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.harness import Server
 from webapp.web import errors
-from webapp.web.openapi_parts import HEADERS
+from webapp.web.openapi.parts import HEADERS
 
 
 @pytest.fixture

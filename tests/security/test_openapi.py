@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.schemas import BaseSchema
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from tests.harness import SCRIPTED_MODELS, TOKEN, Server
 from webapp.catalog import read_catalog
 from webapp.web.create_app import create_app
-from webapp.web.openapi import document
+from webapp.web.openapi.document import document
 
 IS_FUZZING = "FUZZ_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))
@@ -106,6 +106,9 @@ def test_whatever_is_sent_the_answer_is_as_the_document_says(
             _make_history(case.body)
         answer = case.call(base_url=server.url, session=session, timeout=60)
         excluded = [positive_data_acceptance] if _may_break_a_rule(case, answer.status_code) else []
+        if answer.status_code == 414:
+            # How long an address is no schema says, and schemathesis counts that status as no refusal.
+            excluded = [positive_data_acceptance, negative_data_rejection]
         case.validate_response(answer, excluded_checks=excluded)
 
     answers_as_it_says()

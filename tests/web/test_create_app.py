@@ -153,7 +153,7 @@ def test_wrong_method_is_told_the_right_one(client: FlaskClient, path: str, allo
 
 
 def test_fault_inside_is_not_taken_for_a_missing_route(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.web.api.runs.read_fields", lambda body: 1 / 0)
+    monkeypatch.setattr("webapp.web.api.workers_ai.runs.read_fields", lambda body: 1 / 0)
     monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
 
     response = app.test_client().post(RUN, headers=KNOWN, data='{"prompt": "Hi"}')

@@ -10,9 +10,9 @@ from flask import Flask, Response, g
 
 from webapp.engine import errors as engine_errors
 from webapp.web import errors
-from webapp.web.api import openai_errors
 from webapp.web.api.envelope import error_response
-from webapp.web.api.runs import failure_chunk
+from webapp.web.api.openai import errors as openai_errors
+from webapp.web.api.workers_ai.runs import failure_chunk
 from webapp.web.errors import GenerationFailed, InvalidFields, RequestError, error_from_wire
 from webapp.wire.generation import FinishReason
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from webapp.web.api.binding import TensorChunks
-from webapp.web.api.runs import TextChunks
+from webapp.web.api.workers_ai.binding import TensorChunks
+from webapp.web.api.workers_ai.runs import TextChunks
 from webapp.web.errors import GenerationAborted, GenerationFailed, RequestError
 from webapp.web.generations import WholeAnswer
 from webapp.web.sse import Item

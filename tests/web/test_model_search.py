@@ -10,9 +10,9 @@ from flask import Response
 
 from webapp.catalog import Adapter, Catalog, CatalogEntry, Weights
 from webapp.web.api.model_rows import author_of
-from webapp.web.api.model_schemas import input_schema
-from webapp.web.api.model_search import ModelSearch
-from webapp.web.api.pooling import pooling_of
+from webapp.web.api.workers_ai.model_schemas import input_schema
+from webapp.web.api.workers_ai.model_search import ModelSearch
+from webapp.web.api.workers_ai.pooling import pooling_of
 from webapp.web.errors import InvalidFields
 
 

@@ -5,16 +5,16 @@ from msgspec import Struct
 
 from tests.harness import PROJECT_FOLDER
 from webapp.catalog import CatalogEntry, Weights
-from webapp.web.api import openai_errors
-from webapp.web.api.openai_fields import (
-    _REFUSED,
+from webapp.web.api.openai import errors as openai_errors
+from webapp.web.api.openai.fields import (
+    REFUSED,
     ChatFields,
     CompletionFields,
     fit_seed,
     read_chat_fields,
     read_completion_fields,
 )
-from webapp.web.api.openai_models import EmbeddingFields
+from webapp.web.api.openai.models import EmbeddingFields
 from webapp.web.errors import InvalidFields, RequestError
 from webapp.web.request_fields import LARGEST_SEED, GenerationFields
 
@@ -186,7 +186,7 @@ def test_every_field_is_documented(kind: type[Struct]) -> None:
 
 
 def test_every_refused_field_is_documented() -> None:
-    assert not {name for name in _REFUSED if f"`{name}" not in DOCUMENT}
+    assert not {name for name in REFUSED if f"`{name}" not in DOCUMENT}
 
 
 @pytest.mark.parametrize("error", openai_errors.ERRORS)

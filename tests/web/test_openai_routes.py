@@ -63,7 +63,7 @@ def test_pool_that_is_away_is_a_fault_that_passes(client: FlaskClient) -> None:
 
 
 def test_fault_inside_tells_nothing_of_itself(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.web.api.openai_chat.read_chat_fields", lambda body: 1 / 0)
+    monkeypatch.setattr("webapp.web.api.openai.chat.read_chat_fields", lambda body: 1 / 0)
     monkeypatch.setitem(app.config, "PROPAGATE_EXCEPTIONS", False)
 
     response = app.test_client().post(f"{V1}/chat/completions", headers=KNOWN, data=CHAT % b"")

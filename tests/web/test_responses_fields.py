@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from webapp.catalog import CatalogEntry, Weights
-from webapp.web.api.responses_fields import in_own_names, read_fields, to_generation_fields
+from webapp.web.api.openai.responses_fields import in_own_names, read_fields, to_generation_fields
 from webapp.web.errors import InvalidFields
 from webapp.web.request_fields import to_request
 from webapp.wire.generation import GenerationRequest, Message, Tool

@@ -2,7 +2,7 @@
 
 import pytest
 
-from webapp.web.api.responses_input import to_messages
+from webapp.web.api.openai.responses_input import to_messages
 from webapp.web.errors import InvalidFields
 from webapp.wire.generation import Message, ToolCall
 

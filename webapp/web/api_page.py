@@ -13,12 +13,13 @@ from flask import Blueprint, render_template, request
 from webapp.catalog import Catalog, CatalogEntry, ModelNotInstalled, ModelUnavailable
 from webapp.settings import Settings
 from webapp.web import errors
-from webapp.web.api import envelope, openai_errors
+from webapp.web.api import envelope
+from webapp.web.api.openai import errors as openai_errors
 from webapp.web.api_reference import routes_by_tag
 from webapp.web.limits import WRONG_TOKENS_A_MINUTE
 from webapp.web.model_choices import default_model
-from webapp.web.openapi_parts import HEADERS
-from webapp.web.openapi_schemas import Schema
+from webapp.web.openapi.parts import HEADERS
+from webapp.web.openapi.schemas import Schema
 from webapp.web.snippets import write_snippets
 from webapp.web.sse import KEEP_ALIVE_SECONDS
 from webapp.web.worker_endpoint import PUBLISHED_PROMPT

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from webapp.web.openapi_schemas import Schema
+from webapp.web.openapi.schemas import Schema
 
 _METHODS = ("get", "post")
 

@@ -13,10 +13,14 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from webapp.catalog import read_catalog
 from webapp.settings import PROJECT_FOLDER, Settings, make_folders, read_settings
-from webapp.web import api_page, cli, metrics, openapi, playground, status, worker_endpoint
-from webapp.web.api import binding, envelope, model_search, openai_errors, openai_routes, workers_ai
-from webapp.web.api.model_search import ModelSearch
-from webapp.web.api.runs import Runs
+from webapp.web import api_page, cli, metrics, playground, status, worker_endpoint
+from webapp.web.api import envelope
+from webapp.web.api.openai import errors as openai_errors
+from webapp.web.api.openai import routes as openai_routes
+from webapp.web.api.workers_ai import binding, model_search
+from webapp.web.api.workers_ai import run as workers_ai
+from webapp.web.api.workers_ai.model_search import ModelSearch
+from webapp.web.api.workers_ai.runs import Runs
 from webapp.web.auth import ApiTokens
 from webapp.web.bodies import discard_refused_body, with_readable_bodies
 from webapp.web.callers import behind_proxies
@@ -29,6 +33,7 @@ from webapp.web.headers import add_headers
 from webapp.web.hosts import BINDING_PATHS, is_local_name, refuse_bad_host, with_checked_host
 from webapp.web.limits import RateLimits
 from webapp.web.logs import leave_requests_out
+from webapp.web.openapi import document as openapi_document
 from webapp.web.pool_client import PoolClient
 from webapp.web.replies import with_retry_after
 from webapp.web.sessions import SessionInterface
@@ -91,8 +96,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(routes)
     app.register_blueprint(status.blueprint(pool, tokens, catalog))
     app.register_blueprint(metrics.blueprint(pool, tokens))
-    document = openapi.document(catalog)
-    app.register_blueprint(openapi.blueprint(document))
+    document = openapi_document.document(catalog)
+    app.register_blueprint(openapi_document.blueprint(document))
     app.register_blueprint(api_page.blueprint(document, catalog, settings, largest_body_bytes=LARGEST_BODY_BYTES))
     app.register_blueprint(
         playground.blueprint(catalog, pool, generations, limits=limits, grace_seconds=settings.grace_seconds)

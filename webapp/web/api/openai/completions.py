@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from flask import Blueprint, Response
 
 from webapp.catalog import Catalog
-from webapp.web.api.openai_fields import CompletionFields, read_completion_fields
-from webapp.web.api.openai_parts import Choice, ChunkWriter, end_of, head, token_text, usage_of
+from webapp.web.api.openai.fields import CompletionFields, read_completion_fields
+from webapp.web.api.openai.parts import Choice, ChunkWriter, end_of, head, token_text, usage_of
 from webapp.web.choices import Choices
 from webapp.web.generations import WholeAnswer
 from webapp.web.json_body import read_json_body

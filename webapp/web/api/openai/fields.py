@@ -33,7 +33,8 @@ _LARGEST_TOP_K = 1000
 
 S = TypeVar("S", bound="SharedFields")
 
-_REFUSED = {
+# What changes the meaning of a request and is not done here; where it asks for nothing, it is ignored.
+REFUSED = {
     "audio": "this server answers with text only",
     "function_call": "too old a form; tool_choice is read",
     "functions": "too old a form; tools are read",
@@ -224,7 +225,7 @@ def repeat(fields: GenerationFields, count: int) -> list[GenerationFields]:
 
 
 def _refuse(given: Mapping[str, object]) -> None:
-    bad = {name: reason for name, reason in _REFUSED.items() if given.get(name)}
+    bad = {name: reason for name, reason in REFUSED.items() if given.get(name)}
     if bad:
         raise InvalidFields(bad)
 

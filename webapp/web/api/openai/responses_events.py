@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from webapp.web.api.openai_parts import token_text
+from webapp.web.api.openai.parts import token_text
 from webapp.web.errors import RequestError
 from webapp.web.generations import failure_of
 from webapp.web.sse import data_frame

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from webapp.catalog import CatalogEntry
-from webapp.web.api.run_types import EmbeddingFields, EmbeddingResult, TextResult
+from webapp.web.api.workers_ai.run_types import EmbeddingFields, EmbeddingResult, TextResult
 from webapp.web.request_fields import GenerationFields
 
 Schema = dict[str, Any]

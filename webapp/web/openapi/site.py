@@ -1,7 +1,7 @@
 """This site's own routes in `/openapi.json`: the playground's, the page's, the operators'."""
 
 from webapp.web import errors
-from webapp.web.openapi_parts import (
+from webapp.web.openapi.parts import (
     PAGE,
     SENTENCE,
     SENTENCE_OR_PAGE,
@@ -13,7 +13,7 @@ from webapp.web.openapi_parts import (
     site_refusals,
     stream_of,
 )
-from webapp.web.openapi_schemas import TEXT, Schema, reference
+from webapp.web.openapi.schemas import TEXT, Schema, reference
 from webapp.web.worker_endpoint import PARAMETERS, PUBLISHED_MODEL, PUBLISHED_PROMPT
 
 PAGE_ROUTE = "The published page's route"
@@ -49,6 +49,7 @@ def _endpoint_paths(fields: Schema) -> Schema:
         {
             200: ("Its events.", stream_of("EndpointEvent")),
             204: ("Its end was already seen.", {}),
+            414: ("The address is over 4,094 bytes.", PAGE),
             403: (
                 "Forbidden: a page of another site asks, or a browser that only looks ahead.",
                 json_of("SiteProblem"),

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 
 from webapp.web import errors
 from webapp.web.api.envelope import envelope, error_response, name_request
-from webapp.web.api.runs import Runs
+from webapp.web.api.workers_ai.runs import Runs
 from webapp.web.gate import Gate
 from webapp.web.json_body import read_json_body
 from webapp.web.replies import json_reply

@@ -11,8 +11,14 @@ from flask import Response, request
 from webapp.catalog import Catalog, ModelNotFound
 from webapp.web import errors
 from webapp.web.api.envelope import describe, request_id
-from webapp.web.api.pooling import Pooling, pooling_of
-from webapp.web.api.run_types import EmbeddingFields, EmbeddingResult, TextResult, ToolCallResult, UsageResult
+from webapp.web.api.workers_ai.pooling import Pooling, pooling_of
+from webapp.web.api.workers_ai.run_types import (
+    EmbeddingFields,
+    EmbeddingResult,
+    TextResult,
+    ToolCallResult,
+    UsageResult,
+)
 from webapp.web.embeddings import EmbeddingAnswer, Embeddings
 from webapp.web.fields import read_struct
 from webapp.web.gate import Gate

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 
 from webapp.catalog import Catalog
-from webapp.web.api.binding import Run
-from webapp.web.api.openai_fields import ChatFields, CompletionFields
-from webapp.web.api.openai_models import EmbeddingFields as OpenAIEmbeddingFields
-from webapp.web.api.responses_fields import ResponseFields
-from webapp.web.api.run_types import EmbeddingFields
-from webapp.web.api.tensors import TensorRequest
-from webapp.web.openapi_answers import ANSWERS
+from webapp.web.api.openai.fields import REFUSED, ChatFields, CompletionFields
+from webapp.web.api.openai.models import EmbeddingFields as OpenAIEmbeddingFields
+from webapp.web.api.openai.responses_fields import ResponseFields
+from webapp.web.api.workers_ai.binding import Run
+from webapp.web.api.workers_ai.run_types import EmbeddingFields
+from webapp.web.api.workers_ai.tensors import TensorRequest
+from webapp.web.openapi.answers import ANSWERS
 from webapp.web.playground import HistoryMessage
 from webapp.web.request_fields import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE, GenerationFields
 
@@ -95,6 +95,10 @@ def components(catalog: Catalog) -> Schema:
         **lora,
         "functions": _FUNCTIONS,
     }
+    refused = {
+        name: {"description": f"Refused: {reason}.", "enum": [None, False, 0, "", [], {}]}
+        for name, reason in REFUSED.items()
+    }
     return schemas | {
         "Model": {"enum": [entry.name for entry in texts]},
         # A catalogue may have none; then every request for one is refused.
@@ -102,8 +106,8 @@ def components(catalog: Catalog) -> Schema:
         "AnyModel": {"enum": [entry.name for entry in catalog.entries]},
         "RunBody": {"anyOf": [_generation(extras), reference("RunEmbeddingFields")]},
         "BindingBody": {"anyOf": [reference("Run"), reference("TensorRequest")]},
-        "ChatBody": _of_model("ChatFields", limits | lora | {"max_completion_tokens": {"maximum": most}}),
-        "CompletionBody": _of_model("CompletionFields", limits | lora | {"prompt": _TEXTS}),
+        "ChatBody": _of_model("ChatFields", limits | lora | refused | {"max_completion_tokens": {"maximum": most}}),
+        "CompletionBody": _of_model("CompletionFields", limits | lora | refused | {"prompt": _TEXTS}),
         "ResponseBody": _of_model("ResponseFields", {"max_output_tokens": {"maximum": most}}),
         "EmbeddingBody": _of_model("EmbeddingFields", {"input": _TEXTS}, model="EmbeddingModel"),
         "Form": {"allOf": [_form(schemas["GenerationFields"]["properties"]), {"properties": limits}]},

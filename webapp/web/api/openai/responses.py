@@ -6,8 +6,8 @@ Source: OpenAI's API reference, Responses. Nothing is kept: there is no response
 from flask import Blueprint, Response, request
 
 from webapp.catalog import Catalog
-from webapp.web.api.responses_events import ResponseEvents, frames
-from webapp.web.api.responses_fields import in_own_names, read_fields, repeated, to_generation_fields
+from webapp.web.api.openai.responses_events import ResponseEvents, frames
+from webapp.web.api.openai.responses_fields import in_own_names, read_fields, repeated, to_generation_fields
 from webapp.web.errors import InvalidFields
 from webapp.web.gate import Gate
 from webapp.web.generations import Generations, failure_of

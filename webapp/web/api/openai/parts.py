@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from webapp.web.api.openai_errors import error_body
+from webapp.web.api.openai.errors import error_body
 from webapp.web.generations import WholeAnswer, failure_of
 from webapp.web.sse import DONE, Item, data_frame
 from webapp.wire.generation import Delta, Finished, FinishReason, TokenLogprob, Usage

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from webapp.catalog import CatalogEntry
-from webapp.web.api.openai_fields import DEFAULT_TEMPERATURE, check_max_tokens, fit_seed
-from webapp.web.api.responses_input import read_object, to_messages
+from webapp.web.api.openai.fields import DEFAULT_TEMPERATURE, check_max_tokens, fit_seed
+from webapp.web.api.openai.responses_input import read_object, to_messages
 from webapp.web.conversation_fields import MOST_TOOLS, NamedTool, ToolChoice, ToolFields
 from webapp.web.errors import InvalidFields
 from webapp.web.fields import read_struct

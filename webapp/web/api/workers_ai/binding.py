@@ -14,9 +14,9 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from webapp.web import errors
 from webapp.web.api.envelope import describe, error_response, is_of_gate, name_request, request_id
-from webapp.web.api.model_search import ModelSearch
-from webapp.web.api.runs import Runs, failure_chunk
-from webapp.web.api.tensors import TensorRequest, embeddings_result, read_prompt, read_texts, text_result
+from webapp.web.api.workers_ai.model_search import ModelSearch
+from webapp.web.api.workers_ai.runs import Runs, failure_chunk
+from webapp.web.api.workers_ai.tensors import TensorRequest, embeddings_result, read_prompt, read_texts, text_result
 from webapp.web.fields import read_struct
 from webapp.web.gate import Gate
 from webapp.web.generations import WholeAnswer, failure_of

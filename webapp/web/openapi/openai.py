@@ -1,6 +1,6 @@
 """OpenAI's routes in `/openapi.json`, at both of their addresses."""
 
-from webapp.web.openapi_parts import (
+from webapp.web.openapi.parts import (
     API_TOKEN,
     GENERATING,
     Answers,
@@ -12,7 +12,7 @@ from webapp.web.openapi_parts import (
     parameter,
     stream_of,
 )
-from webapp.web.openapi_schemas import TEXT, Schema, reference
+from webapp.web.openapi.schemas import TEXT, Schema, reference
 
 OPENAI = "OpenAI"
 # Path, operation, summary, body, answer, event of its stream.

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from webapp.web.api.pooling import Pooling
+from webapp.web.api.workers_ai.pooling import Pooling
 from webapp.web.request_fields import Text
 
 TextsToEmbed = Text | Annotated[list[Text], Meta(min_length=1)]

@@ -1,8 +1,8 @@
 """Cloudflare's routes in `/openapi.json`: the run route, the Worker binding's, the catalogue."""
 
-from webapp.web.api.model_search import PublicFields, SchemaFields, SearchFields
+from webapp.web.api.workers_ai.model_search import PublicFields, SchemaFields, SearchFields
 from webapp.web.hosts import BINDING_PATHS, MODELS_PATH
-from webapp.web.openapi_parts import (
+from webapp.web.openapi.parts import (
     API_TOKEN,
     GENERATING,
     body,
@@ -13,7 +13,7 @@ from webapp.web.openapi_parts import (
     query_parameters,
     stream_of,
 )
-from webapp.web.openapi_schemas import TEXT, Schema, reference
+from webapp.web.openapi.schemas import TEXT, Schema, reference
 
 WORKERS_AI = "Workers AI"
 BINDING = "The Worker binding"

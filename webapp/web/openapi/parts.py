@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Struct
 
 from webapp.web import errors
-from webapp.web.api import envelope, openai_errors
-from webapp.web.openapi_schemas import TEXT, Schema, reference
+from webapp.web.api import envelope
+from webapp.web.api.openai import errors as openai_errors
+from webapp.web.openapi.schemas import TEXT, Schema, reference
 
 PAGE: Schema = {"text/html": {"schema": TEXT}}
 SENTENCE: Schema = {"text/plain": {"schema": TEXT}}

@@ -13,7 +13,7 @@ from webapp.catalog import Catalog
 from webapp.web import errors
 from webapp.web.api.envelope import envelope, error_response, name_request
 from webapp.web.api.model_rows import TASKS, ModelRow, author_of, author_row, finetune_of, row_of
-from webapp.web.api.model_schemas import input_schema, output_schema
+from webapp.web.api.workers_ai.model_schemas import input_schema, output_schema
 from webapp.web.fields import read_struct
 from webapp.web.gate import Gate
 from webapp.web.replies import json_reply

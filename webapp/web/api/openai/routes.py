@@ -8,7 +8,8 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 
 from webapp.catalog import Catalog
-from webapp.web.api import envelope, openai_chat, openai_completions, openai_errors, openai_models, responses
+from webapp.web.api import envelope
+from webapp.web.api.openai import chat, completions, errors, models, responses
 from webapp.web.choices import Choices
 from webapp.web.embeddings import Embeddings
 from webapp.web.errors import RequestError
@@ -21,13 +22,13 @@ ErrorResponse = Callable[[RequestError], Response]
 def blueprints(catalog: Catalog, generations: Generations, *, embeddings: Embeddings, gate: Gate) -> list[Blueprint]:
     """The routes at each of the two addresses."""
     choices = Choices(generations, gate)
-    own = _blueprint("openai", "/v1", openai_errors.error_response, gate)
+    own = _blueprint("openai", "/v1", errors.error_response, gate)
     on_account = _blueprint("openai_on_account", "/client/v4/accounts/<account>/ai/v1", envelope.error_response, gate)
     on_account.after_request(envelope.name_request)
     for routes in (own, on_account):
-        openai_chat.add_routes(routes, catalog, choices=choices)
-        openai_completions.add_routes(routes, catalog, choices=choices)
-        openai_models.add_routes(routes, catalog, embeddings=embeddings, gate=gate)
+        chat.add_routes(routes, catalog, choices=choices)
+        completions.add_routes(routes, catalog, choices=choices)
+        models.add_routes(routes, catalog, embeddings=embeddings, gate=gate)
         responses.add_routes(routes, catalog, generations=generations, gate=gate)
     return [own, on_account]
 
@@ -46,6 +47,6 @@ def _blueprint(name: str, prefix: str, error_response: ErrorResponse, gate: Gate
 
     @routes.errorhandler(RequestError)
     def refuse(error: RequestError) -> Response:
-        return openai_errors.tell_retries(error_response(error), error)
+        return errors.tell_retries(error_response(error), error)
 
     return routes

@@ -3,9 +3,9 @@
 from flask import Blueprint, Response
 
 from webapp.catalog import Catalog
-from webapp.web import openapi_cloudflare, openapi_openai, openapi_site
-from webapp.web.openapi_parts import HEADERS
-from webapp.web.openapi_schemas import TEXT, Schema, components, most_tokens
+from webapp.web.openapi import cloudflare, openai, site
+from webapp.web.openapi.parts import HEADERS
+from webapp.web.openapi.schemas import TEXT, Schema, components, most_tokens
 from webapp.web.replies import json_reply
 
 
@@ -27,9 +27,7 @@ def document(catalog: Catalog) -> Schema:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Jeton", "version": "1", "description": "Streams answers of language models."},
-        "paths": openapi_cloudflare.paths()
-        | openapi_openai.paths()
-        | openapi_site.paths(fields, most_tokens=most_tokens(catalog)),
+        "paths": cloudflare.paths() | openai.paths() | site.paths(fields, most_tokens=most_tokens(catalog)),
         "components": {
             "schemas": schemas,
             "headers": {name: {"description": text, "schema": TEXT} for name, text in HEADERS.items()},
