@@ -265,6 +265,46 @@ def test_where_a_call_may_come_only_the_call_is_held_to_its_form(
     assert _taken(_of_tools(constraints, form), tokenizer, text) == (text if taken is None else taken)
 
 
+@pytest.mark.parametrize("form", [HERMES, SMOLLM, MISTRAL])
+@pytest.mark.parametrize(
+    ("text", "is_whole"),
+    [('{"name": "Zoé", "age": 7}', True), ("Hello", False), ('{"city": "Genève"}', False)],
+)
+def test_beside_tools_a_schema_holds_the_text_that_is_no_call(
+    constraints: Constraints, tokenizer: PreTrainedTokenizerFast, form: ToolFormat, text: str, is_whole: bool
+):
+    constraint = _of_tools(constraints, form, json_schema=_PERSON)
+
+    assert (_taken(constraint, tokenizer, text) == text) == is_whole
+    assert _may_end(constraint) == is_whole
+
+
+def test_beside_a_schema_tools_may_be_called(constraints: Constraints, tokenizer: PreTrainedTokenizerFast):
+    calls = {
+        HERMES: f"<tool_call>\n{_CALL}\n</tool_call>\n<tool_call>{_CALL}</tool_call>",
+        SMOLLM: f"<tool_call>[{_CALL}, {_CALL}]</tool_call>",
+    }
+    for form, text in calls.items():
+        constraint = _of_tools(constraints, form, json_schema=_PERSON)
+
+        assert _taken(constraint, tokenizer, text) == text
+        assert _may_end(constraint)
+
+
+def test_calls_that_are_plain_json_leave_no_room_for_a_schema(constraints: Constraints):
+    with pytest.raises(FeatureUnsupported, match="not both"):
+        _of_tools(constraints, LLAMA, json_schema=_PERSON)
+
+    assert _of_tools(constraints, LLAMA, json_schema=_PERSON, has_to_call=True)
+
+
+def test_arguments_are_an_object_whatever_is_said_of_them(constraints: Constraints, tokenizer: PreTrainedTokenizerFast):
+    constraint = _of_tools(constraints, HERMES, has_to_call=True)
+    start = '<tool_call>{"name": "the \\"time\\"", "arguments":'
+
+    assert _taken(constraint, tokenizer, f"{start} []}}") == start
+
+
 def test_an_opening_that_is_a_special_token_is_the_token(constraints: Constraints, tokenizer: PreTrainedTokenizerFast):
     special_id = tokenizer.convert_tokens_to_ids("<repo_name>")
     assert isinstance(special_id, int)

@@ -182,6 +182,18 @@ def test_with_tools_the_model_may_still_answer_in_words(served: SlotRunner):
     assert free.text.strip()
 
 
+def test_with_tools_and_a_schema_the_model_answers_with_a_value_or_a_call(served: SlotRunner):
+    asked = [
+        request(
+            _QUESTION, tools=(_WEATHER, _ADD), json_schema=_ADD.parameters, temperature=1.0, seed=seed, max_tokens=100
+        )
+        for seed in range(1, 5)
+    ]
+
+    for answer in _answers(served, asked):
+        assert answer.tool_calls or jsonschema_rs.is_valid(json.loads(_ADD.parameters), json.loads(answer.text))
+
+
 def test_a_model_that_begins_a_call_by_itself_makes_a_whole_one(served: SlotRunner):
     # What the model says at first is not its own here: an earlier engine "made" it.
     asked = request(_QUESTION, tools=(_WEATHER, _ADD), has_parallel_calls=False, max_tokens=80)

@@ -262,12 +262,6 @@ def test_what_is_asked_for_is_repeated(server: Server):
         ({"input": "hi", "metadata": {"a": 1}}, 400, "metadata", "metadata"),
         ({"input": "hi", "metadata": {str(n): "" for n in range(17)}}, 400, "metadata", "metadata"),
         ({"input": "hi", "text": {"format": {"type": "json_schema"}}}, 400, "text", "needs a name and a schema"),
-        (
-            {"input": "hi", "text": {"format": {"type": "json_object"}}, "tools": [WEATHER]},
-            400,
-            "text.format",
-            "together with tools",
-        ),
         ({"input": "hi", "tools": [{"type": "web_search"}]}, 400, "tools[0]", "no web_search"),
         ({"input": "hi", "tools": [WEATHER, {"type": "function"}]}, 400, "tools[1]", "name"),
         ({"input": "hi", "tool_choice": "required"}, 400, "tool_choice", "no tools"),

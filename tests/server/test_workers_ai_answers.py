@@ -84,6 +84,21 @@ def test_tool_calls_come_with_their_arguments_as_objects(server: Server):
     ]
 
 
+@pytest.mark.parametrize(
+    ("pieces", "response", "calls"),
+    [([*CALLS[1:]], "", ["weather", "time"]), (['{"city": "Paris"}'], {"city": "Paris"}, [])],
+    ids=["calls", "a value"],
+)
+def test_json_mode_beside_tools_answers_with_calls_or_a_value(
+    server: Server, pieces: list[str], response: object, calls: list[str]
+):
+    answer = server.run(prompt=script(pieces=pieces), tools=[WEATHER, TIME], response_format={"type": "json_schema"})
+
+    result = answer.json()["result"]
+    assert result["response"] == response
+    assert [call["name"] for call in result["tool_calls"]] == calls
+
+
 def test_streamed_tool_calls_are_whole_numbered_and_before_the_usage(server: Server):
     with server.streaming(prompt=script(pieces=CALLS), tools=[WEATHER, TIME]) as stream:
         taken = list(stream)

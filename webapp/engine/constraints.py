@@ -83,12 +83,19 @@ class Constraints:
     ) -> GrammarConstraint | None:
         """Calls of the offered tools, with arguments as their schemas say; text beside them unless it has to call.
 
-        `special` are the special tokens among the form's words. None where text may be anything and this tokenizer
-        cannot be constrained. Raises SchemaUnsupported, or FeatureUnsupported.
+        Where the request has a schema, a value of it stands for the text, and the answer is that or calls. `special`
+        are the special tokens among the form's words. None where text may be anything and this tokenizer cannot be
+        constrained. Raises SchemaUnsupported, or FeatureUnsupported.
         """
-        _check_cost(*(tool.parameters for tool in request.tools))
-        if not request.has_to_call and not self._vocabulary:
+        answer = () if request.json_schema is None else (request.json_schema,)
+        _check_cost(*answer, *(tool.parameters for tool in request.tools))
+        if not request.has_to_call and not answer and not self._vocabulary:
             return None
+        if answer and form.is_bare and not request.has_to_call:
+            # By its first characters nobody could tell which of the two it is to be.
+            raise FeatureUnsupported(
+                f"The calls of {request.model} are plain JSON: give it tools or a schema, not both."
+            )
         return self._compile(LLMatcher.grammar_from_lark(tools_grammar(request, form, special=special)))
 
     def _compile(self, grammar: str) -> GrammarConstraint:
@@ -133,12 +140,17 @@ def tools_grammar(request: GenerationRequest, form: ToolFormat, *, special: Mapp
         rf'ARGUMENTS: /, ?"{form.arguments_key}": ?/',
         r"TEXT: /(.|\n)*/",
     ]
-    if form.is_bare:
-        return "\n".join([*_bare_start(request, opening, is_special=bool(opening_ids)), *rules])
+    has_blocks = request.has_parallel_calls and not form.is_list
+    only_calls = "call" if form.is_bare else "block (SPACE? block)*" if has_blocks else "block"
     if request.has_to_call:
-        has_blocks = request.has_parallel_calls and not form.is_list
-        return "\n".join(["start: block (SPACE? block)*" if has_blocks else "start: block", *rules])
-    return "\n".join([*_text_start(opening, is_special=bool(opening_ids)), *rules])
+        start = [f"start: {only_calls}"]
+    elif request.json_schema is not None:
+        start = [f"start: {only_calls} | answer", f"answer: %json {_json_rule(request.json_schema)}"]
+    elif form.is_bare:
+        start = _bare_start(opening, is_special=bool(opening_ids))
+    else:
+        start = _text_start(opening, is_special=bool(opening_ids))
+    return "\n".join([*start, *rules])
 
 
 def _text_start(opening: str, *, is_special: bool) -> list[str]:
@@ -148,19 +160,23 @@ def _text_start(opening: str, *, is_special: bool) -> list[str]:
     return ["start: (opened calls)* TEXT", f"opened[lazy]: TEXT {opening}"]
 
 
-def _bare_start(request: GenerationRequest, opening: str, *, is_special: bool) -> list[str]:
+def _bare_start(opening: str, *, is_special: bool) -> list[str]:
     """Calls that are the whole answer, or follow their opening; other text does not begin as a call does."""
-    if request.has_to_call:
-        return ["start: call"]
     other = r'OTHER: TEXT & ~/\s*\{\s*"(name|type|function)"(.|\n)*/'
     return [f"start: call | OTHER ({opening} calls)?" if is_special else "start: call | OTHER", other]
 
 
 def _call_rule(at: int, tool: Tool, form: ToolFormat) -> str:
     # A tool may say more of its arguments than can be enforced: that is no reason not to offer it.
-    schema = {"type": "object", **_read(tool.parameters), "x-guidance": {"whitespace_pattern": _SPACE, "lenient": True}}
     name = _quoted(msgspec.json.encode(tool.name).decode())
-    return f'call_{at}: NAME {name} ARGUMENTS %json {msgspec.json.encode(schema).decode()} "}}"'
+    return f'call_{at}: NAME {name} ARGUMENTS %json {_json_rule(tool.parameters, is_of_arguments=True)} "}}"'
+
+
+def _json_rule(schema: str, *, is_of_arguments: bool = False) -> str:
+    guidance = {"whitespace_pattern": _SPACE, "lenient": is_of_arguments}
+    # Arguments are an object, whatever is said of them.
+    arguments = {"type": "object"} if is_of_arguments else {}
+    return msgspec.json.encode(_read(schema) | arguments | {"x-guidance": guidance}).decode()
 
 
 def _read(schema: str) -> dict[str, Any]:

@@ -113,9 +113,9 @@ class SlotRunner:
     def _constraint(
         self, request: GenerationRequest, form: ToolFormat | None, *, special: dict[int, str]
     ) -> GrammarConstraint | None:
-        if request.json_schema is not None:
-            return self._constraints.of_schema(request.json_schema)
-        return self._constraints.of_tools(request, form, special=special) if form else None
+        if form:
+            return self._constraints.of_tools(request, form, special=special)
+        return None if request.json_schema is None else self._constraints.of_schema(request.json_schema)
 
     def _check_adapter(self, name: str | None) -> None:
         if name is not None and name not in self._model.adapters:

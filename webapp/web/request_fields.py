@@ -129,8 +129,6 @@ def to_request(
     if tools and fields.raw and fields.prompt:
         raise InvalidFields({"tools": "a raw prompt has no place for them"})
     schema = fields.response_format.to_schema() if fields.response_format else None
-    if tools and schema:
-        raise InvalidFields({"response_format": "cannot be given together with tools"})
     return GenerationRequest(
         model=serving.name,
         context_window=entry.context_window,

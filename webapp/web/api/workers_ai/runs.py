@@ -156,8 +156,10 @@ def failure_chunk(error: errors.RequestError, request_id: str) -> dict[str, obje
 
 def _result(answer: WholeAnswer, *, is_json: bool) -> TextResult:
     assert answer.finished is not None
+    # Calls may stand instead of the value.
+    is_value = is_json and (answer.text or not answer.tool_calls)
     return TextResult(
-        _read_json_answer(answer) if is_json else answer.text,
+        _read_json_answer(answer) if is_value else answer.text,
         [ToolCallResult(call.name, _arguments(call)) for call in answer.tool_calls],
         _usage(answer.finished.usage),
     )
