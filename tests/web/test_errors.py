@@ -54,7 +54,7 @@ GATE = {errors.ApiTokenMissing, errors.ApiTokenInvalid, errors.ApiTokenForbidden
 OPENAI: dict[type[RequestError], tuple[int, str, str | None, str | None]] = {
     errors.InvalidFields: (400, "invalid_request_error", "field", None),
     errors.FeatureUnsupported: (400, "invalid_request_error", None, "unsupported_parameter"),
-    errors.SchemaUnsupported: (400, "invalid_request_error", "response_format", "invalid_json_schema"),
+    errors.SchemaUnsupported: (400, "invalid_request_error", None, "invalid_json_schema"),
     errors.LoraUnsupported: (400, "invalid_request_error", "lora", "unsupported_parameter"),
     errors.JsonModeFailed: (400, "invalid_request_error", None, "json_mode_failed"),
     errors.InvalidPrompt: (400, "invalid_request_error", None, "invalid_prompt"),

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from webapp.catalog import CatalogEntry, Weights
-from webapp.web.api.openai.responses_fields import in_own_names, read_fields, to_generation_fields
+from webapp.web.api.openai.responses_fields import read_fields, to_generation_fields
 from webapp.web.errors import InvalidFields
 from webapp.web.request_fields import to_request
 from webapp.wire.generation import GenerationRequest, Message, Tool
@@ -109,10 +109,3 @@ def test_tools_are_128_at_most():
     assert len(ask(tools=tools[1:]).tools) == 128
     with pytest.raises(InvalidFields, match="tools"):
         ask(tools=tools)
-
-
-def test_fields_of_a_refusal_are_called_as_they_are_here():
-    with pytest.raises(InvalidFields) as raised:
-        ask(tools=TOOLS, text={"format": {"type": "json_object"}})
-
-    assert list(in_own_names(raised.value).fields) == ["text.format"]

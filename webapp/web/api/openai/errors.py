@@ -53,7 +53,6 @@ _FIELDS: dict[type[errors.RequestError], str] = {
     errors.ModelNotFound: "model",
     errors.ModelNotInstalled: "model",
     errors.ModelUnavailable: "model",
-    errors.SchemaUnsupported: "response_format",
     errors.LoraUnsupported: "lora",
 }
 # No second attempt finds these otherwise, and OpenAI's clients make two of their own after a 503 or a 408.

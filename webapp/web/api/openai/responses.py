@@ -7,8 +7,7 @@ from flask import Blueprint, Response, request
 
 from webapp.catalog import Catalog
 from webapp.web.api.openai.responses_events import ResponseEvents, frames
-from webapp.web.api.openai.responses_fields import in_own_names, read_fields, repeated, to_generation_fields
-from webapp.web.errors import InvalidFields
+from webapp.web.api.openai.responses_fields import read_fields, repeated, to_generation_fields
 from webapp.web.gate import Gate
 from webapp.web.generations import Generations, failure_of
 from webapp.web.json_body import read_json_body
@@ -25,13 +24,10 @@ def add_routes(routes: Blueprint, catalog: Catalog, *, generations: Generations,
     def responses(account: str = "") -> Response:
         fields = read_fields(read_json_body())
         entry, serving = find_model(catalog, fields.model)
-        try:
-            asked = to_generation_fields(fields, entry)
-            submit, _, _ = generations.prepare(
-                asked, fields.model, owner=gate.holder, client=gate.holder, logprobs=fields.logprobs
-            )
-        except InvalidFields as error:
-            raise in_own_names(error) from None
+        asked = to_generation_fields(fields, entry)
+        submit, _, _ = generations.prepare(
+            asked, fields.model, owner=gate.holder, client=gate.holder, logprobs=fields.logprobs
+        )
         gate.count_generation(request)
         events = ResponseEvents(submit, repeated(fields, submit.request))
         respond = _stream if fields.stream else _answer

@@ -20,8 +20,6 @@ from webapp.wire.generation import GenerationRequest
 INCLUDE_LOGPROBS = "message.output_text.logprobs"
 # OpenAI takes 0, which is nothing to sample from; this takes the likeliest token as well.
 LEAST_TOP_P = 0.001
-# How the fields of a generation are called here.
-_NAMES = {"response_format": "text.format"}
 # Not ignored: without what they ask for, the answer would be another one.
 _REFUSED = {
     "previous_response_id": "answers are not kept here; send the whole conversation as input",
@@ -153,11 +151,6 @@ def to_generation_fields(fields: ResponseFields, entry: CatalogEntry) -> Generat
         tool_choice=choice,
         parallel_tool_calls=fields.parallel_tool_calls,
     )
-
-
-def in_own_names(error: InvalidFields) -> InvalidFields:
-    """The error with its fields called as this route calls them."""
-    return InvalidFields({_NAMES.get(name, name): reason for name, reason in error.fields.items()})
 
 
 def repeated(fields: ResponseFields, request: GenerationRequest) -> dict[str, object]:
