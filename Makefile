@@ -49,9 +49,9 @@ check: $(DEV_STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
-# Two files at once: most tests wait for servers of their own, and the cores have time for another.
+# Three files at once: most tests wait for servers of their own, and the cores have time for others.
 pytest: $(DEV_STAMP) browser nginx clients
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # Debian's Chromium, where this user may install it; the tests say loudly what they leave out without it.
 browser:
