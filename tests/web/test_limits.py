@@ -7,7 +7,7 @@ import pytest
 from flask import Flask, request
 
 from webapp.web.auth import Holder
-from webapp.web.errors import RateLimitReached, WrongTokenLimitReached
+from webapp.web.errors import InvalidFields, RateLimitReached, WrongTokenLimitReached
 from webapp.web.limits import WRONG_TOKENS_A_MINUTE, Quota, RateLimits
 
 ADDRESS = "192.0.2.1"
@@ -45,8 +45,13 @@ def test_generations_of_one_request_are_counted_together_or_not_at_all() -> None
     one = limits()
 
     assert allowed(lambda given: one.count_generation(given, count=3)) == 1
-    assert allowed(lambda given: one.count_generation(given, count=16)) == 0
+    assert allowed(lambda given: one.count_generation(given, count=2)) == 0
     assert allowed(one.count_generation) == 1
+
+
+def test_more_generations_than_a_minute_has_are_no_matter_of_time() -> None:
+    with pytest.raises(InvalidFields, match="at most 4"):
+        allowed(lambda given: limits().count_generation(given, count=16))
 
 
 def test_callers_are_counted_each_for_themselves() -> None:

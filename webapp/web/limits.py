@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from webapp.web.auth import Holder
 from webapp.web.callers import is_local, network
-from webapp.web.errors import RateLimitReached, WrongTokenLimitReached
+from webapp.web.errors import InvalidFields, RateLimitReached, WrongTokenLimitReached
 
 # Enough for somebody who mixes up a few tokens.
 WRONG_TOKENS_A_MINUTE = 10
@@ -42,12 +42,16 @@ class RateLimits:
     def count_generation(self, request: Request, *, holder: Holder | None = None, count: int = 1) -> None:
         """So many generations are about to start, for the holder of an API token or else for the caller's address.
 
-        Raises RateLimitReached, and then counts none of them.
+        Raises RateLimitReached, and then counts none of them; InvalidFields where no whole minute has so many.
         """
         a_minute = self._generations_a_minute(request, holder)
         if a_minute is None:
             return
-        retry_after = self._hit(self._share(a_minute), *_generations_of(request, holder), count=count)
+        share = self._share(a_minute)
+        if count > share.amount:
+            # To come back later would be in vain.
+            raise InvalidFields({"n": f"at most {share.amount} generations may start in one minute here"})
+        retry_after = self._hit(share, *_generations_of(request, holder), count=count)
         if retry_after is not None:
             whom = "this API token" if holder else "your address"
             message = f"At most {a_minute} generations a minute for {whom}; please try again later."
