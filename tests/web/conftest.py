@@ -48,3 +48,15 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jeton.sqlite3"
+
+
+@pytest.fixture
+def database(path: Path) -> Database:
+    made = Database(f"sqlite:///{path}")
+    made.upgrade(path.with_suffix(".lock"))
+    return made

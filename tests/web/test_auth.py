@@ -17,18 +17,6 @@ OPERATOR = "a-token-for-operators"
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jeton.sqlite3"
-
-
-@pytest.fixture
-def database(path: Path) -> Database:
-    made = Database(f"sqlite:///{path}")
-    made.upgrade(path.with_suffix(".lock"))
-    return made
-
-
-@pytest.fixture
 def tokens(database: Database) -> ApiTokens:
     return ApiTokens(database, known_token=KNOWN, operator_token=OPERATOR)
 

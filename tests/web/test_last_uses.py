@@ -24,18 +24,6 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "jeton.sqlite3"
-
-
-@pytest.fixture
-def database(path: Path) -> Database:
-    made = Database(f"sqlite:///{path}")
-    made.upgrade(path.with_suffix(".lock"))
-    return made
-
-
-@pytest.fixture
 def tokens(database: Database) -> ApiTokens:
     return ApiTokens(database, known_token=None, operator_token=None)
 

@@ -29,6 +29,11 @@ class EmbeddingAnswer:
     entry: CatalogEntry
     serving: CatalogEntry
 
+    @property
+    def dimensions(self) -> int:
+        """How many numbers each vector has."""
+        return len(base64.b64decode(self.vectors_base64[0])) // _FLOAT_BYTES
+
     def vectors(self) -> list[list[float]]:
         """The vectors as numbers."""
         return [_numbers(base64.b64decode(vector)) for vector in self.vectors_base64]

@@ -25,6 +25,11 @@ def failure_of(item: Item) -> RequestError | None:
             return None
 
 
+def tool_call_id(generation_id: str, index: int) -> str:
+    """What clients know a generation's call by; `index` counts its calls from 0."""
+    return f"call_{generation_id[:12]}_{index}"
+
+
 class WholeAnswer:
     """The fold of a generation's events: its text, the calls it asks for, and how it ended."""
 

@@ -1,6 +1,5 @@
 """The playground: the page, its generations and their event streams. Knows forms and pages, nothing of engines."""
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -18,12 +17,10 @@ from webapp.web.playground_frames import frames, usage
 from webapp.web.pool_client import PoolClient
 from webapp.web.replies import with_retry_after
 from webapp.web.request_fields import DEFAULT_MAX_TOKENS, GenerationFields, read_fields
-from webapp.web.sse import event_stream, read_last_event_id, retry_frame, stream, watch_reader
+from webapp.web.resuming import resume
+from webapp.web.sessions import owner
+from webapp.web.sse import read_last_event_id
 from webapp.wire.messages import PoolState
-
-# How long a browser waits before it reconnects, in milliseconds: soon, and later where the pool is away.
-RETRY_MILLISECONDS = 300
-RETRY_AWAY_MILLISECONDS = 1000
 
 EXAMPLES = (
     {"title": "A short story", "prompt": "Write a very short story about a coin that could talk."},
@@ -103,7 +100,7 @@ def blueprint(
 
     @routes.get("/")
     def show() -> Response:
-        _owner()
+        owner()
         return page(PageContent(FormValues(model=default_model(catalog))))
 
     @routes.get("/models/options")
@@ -120,15 +117,7 @@ def blueprint(
     @routes.get("/generations/<generation_id>/events")
     def events(generation_id: str) -> Response:
         after = read_last_event_id()
-        try:
-            subscription = pool.attach(generation_id, session.get("owner", ""), after=after)
-        except PoolUnavailable:
-            # Any status but 200 would make the browser give up for good.
-            return event_stream([retry_frame(RETRY_AWAY_MILLISECONDS)])
-        if subscription is None:
-            return Response(status=204)
-        watch_reader(subscription)
-        return stream(subscription, frames, opening=retry_frame(RETRY_MILLISECONDS))
+        return resume(pool, generation_id, after=after, write=frames)
 
     @routes.post("/generations/<generation_id>/abort")
     def abort(generation_id: str) -> Response:
@@ -146,7 +135,7 @@ def _create_fragment(
     try:
         fields = _read_form(request.form, _read_history(request.form))
         submit, entry, serving = generations.prepare(
-            fields, form.model, owner=_owner(), client=_owner(), grace_seconds=grace_seconds
+            fields, form.model, owner=owner(), client=owner(), grace_seconds=grace_seconds
         )
         limits.count_generation(request)
         pool.submit(submit)
@@ -174,7 +163,7 @@ def _create_page(
     try:
         history = _read_history(request.form)
         fields = _read_form(request.form, history)
-        submit, entry, serving = generations.prepare(fields, form.model, owner=_owner(), client=_owner())
+        submit, entry, serving = generations.prepare(fields, form.model, owner=owner(), client=owner())
         limits.count_generation(request)
         answer = generations.answer(submit)
     except RequestError as error:
@@ -192,11 +181,6 @@ def _create_page(
     turns = [*_past_turns(history, entry.title), turn]
     history += [HistoryMessage("user", form.prompt), HistoryMessage("assistant", answer.text)]
     return page(PageContent(replace(form, prompt=""), turns, history), 200)
-
-
-def _owner() -> str:
-    """A name for this browser that only its signed cookie knows: who may read and stop its generations."""
-    return session.setdefault("owner", secrets.token_urlsafe(16))
 
 
 def _state_or_none(pool: PoolClient) -> PoolState | None:

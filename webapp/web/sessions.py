@@ -4,7 +4,9 @@ Flask's own also refuses a cookie that is older than a month or was signed in th
 a second would take a browser's generations away from it.
 """
 
-from flask import Flask, Request, request
+import secrets
+
+from flask import Flask, Request, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from itsdangerous import BadSignature
 
@@ -24,3 +26,8 @@ class SessionInterface(SecureCookieSessionInterface):
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure
+
+
+def owner() -> str:
+    """A name for this browser that only its signed cookie knows: who may read and stop its generations."""
+    return session.setdefault("owner", secrets.token_urlsafe(16))

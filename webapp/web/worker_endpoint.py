@@ -5,24 +5,25 @@ each frame names its generation, and a browser that comes back with that name go
 """
 
 import re
-import secrets
 import time
 from functools import partial
 
 import msgspec
-from flask import Blueprint, Response, request, session
+from flask import Blueprint, Response, request
 from msgspec import Struct
 from werkzeug.exceptions import Forbidden, HTTPException
 
 from webapp.web.callers import network
-from webapp.web.errors import InvalidFields, PoolUnavailable, RequestError
+from webapp.web.errors import InvalidFields, RequestError
 from webapp.web.fields import read_struct
 from webapp.web.generations import Generations, failure_of
 from webapp.web.limits import RateLimits
 from webapp.web.playground_frames import frames, usage
 from webapp.web.pool_client import PoolClient
-from webapp.web.replies import json_reply, with_retry_after
+from webapp.web.replies import json_reply, name_stand_in, with_retry_after
 from webapp.web.request_fields import GenerationFields, read_fields
+from webapp.web.resuming import RETRY_MILLISECONDS, resume
+from webapp.web.sessions import owner
 from webapp.web.sse import DONE, Item, data_frame, event_stream, retry_frame, stream, watch_reader
 from webapp.web.subscription import Subscription
 from webapp.wire.generation import Delta, Failed, Finished, Loading, Queued
@@ -47,9 +48,6 @@ PARAMETERS = (
 # How long the status line waits for the first event, so that what fails at once has a status of its own. Past that
 # the stream begins: a browser that loses its connection has to know by then what it was reading.
 FIRST_EVENT_SECONDS = 2.0
-# How soon a browser reconnects, in milliseconds: soon, and later where the pool is away.
-RETRY_MILLISECONDS = 300
-RETRY_AWAY_MILLISECONDS = 1000
 
 _EVENT_ID = re.compile(r"([0-9a-f]{32}):([0-9]{1,12})", re.ASCII)
 
@@ -99,15 +97,14 @@ def _host(page: str) -> str:
 
 def _start(pool: PoolClient, generations: Generations, *, limits: RateLimits, grace_seconds: float) -> Response:
     given, fields = _read_query()
-    owner = session.setdefault("owner", secrets.token_urlsafe(16))
     # By address: whoever drops the cookie is a new owner each time, and must not be a new client.
     client = f"address {network(request)}"
     submit, entry, serving = generations.prepare(
-        fields, given.model, owner=owner, client=client, grace_seconds=grace_seconds
+        fields, given.model, owner=owner(), client=client, grace_seconds=grace_seconds
     )
     limits.count_generation(request)
     pool.submit(submit)
-    subscription = pool.attach(submit.generation_id, owner, after=0)
+    subscription = pool.attach(submit.generation_id, submit.owner, after=0)
     assert subscription is not None
     try:
         watch_reader(subscription)
@@ -118,10 +115,7 @@ def _start(pool: PoolClient, generations: Generations, *, limits: RateLimits, gr
     write = partial(_frames, generation_id=submit.generation_id)
     # An id without data is no event to the page; it is what the browser comes back with, were it lost at once.
     opening = _numbered(submit.generation_id, 0) + retry_frame(RETRY_MILLISECONDS)
-    response = stream(subscription, write, items=items, opening=opening)
-    if serving is not entry:
-        response.headers["x-jeton-served-by"] = serving.name
-    return response
+    return name_stand_in(stream(subscription, write, items=items, opening=opening), entry, serving)
 
 
 def _resume(pool: PoolClient, event_id: str) -> Response:
@@ -129,16 +123,7 @@ def _resume(pool: PoolClient, event_id: str) -> Response:
     if not found:
         raise InvalidFields({"Last-Event-ID": "must be the id of an event of this route"})
     generation_id, after = found[1], int(found[2])
-    try:
-        subscription = pool.attach(generation_id, session.get("owner", ""), after=after)
-    except PoolUnavailable:
-        # Any status but 200 would make the browser give up for good.
-        return event_stream([retry_frame(RETRY_AWAY_MILLISECONDS)])
-    if subscription is None:
-        return Response(status=204)
-    watch_reader(subscription)
-    write = partial(_frames, generation_id=generation_id)
-    return stream(subscription, write, opening=retry_frame(RETRY_MILLISECONDS))
+    return resume(pool, generation_id, after=after, write=partial(_frames, generation_id=generation_id))
 
 
 def _read_query() -> tuple[EndpointFields, GenerationFields]:

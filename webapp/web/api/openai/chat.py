@@ -12,7 +12,7 @@ from webapp.catalog import Catalog
 from webapp.web.api.openai.fields import read_chat_fields
 from webapp.web.api.openai.parts import Choice, ChunkWriter, end_of, head, token_text, usage_of
 from webapp.web.choices import Choices
-from webapp.web.generations import WholeAnswer
+from webapp.web.generations import WholeAnswer, tool_call_id
 from webapp.web.json_body import read_json_body
 from webapp.web.replies import json_reply, name_stand_in
 from webapp.web.request_fields import find_model
@@ -106,7 +106,7 @@ def _finish_reason(reason: FinishReason, calls: int) -> str:
 
 def _tool_call(submit: Submit, position: int, call: ToolCall) -> dict[str, object]:
     return {
-        "id": f"call_{submit.generation_id[:12]}_{position}",
+        "id": tool_call_id(submit.generation_id, position),
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments},
     }

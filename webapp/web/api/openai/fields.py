@@ -71,7 +71,36 @@ class FormatFields(Struct, frozen=True):
         return ResponseFormat("json_schema", self.json_schema.schema)
 
 
-class SharedFields(Struct, frozen=True, kw_only=True):
+class SamplingFields(Struct, frozen=True, kw_only=True):
+    """How tokens are chosen, on every route; None means not given."""
+
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    seed: int | None = None
+    # From here on other servers' and ours. -1 and 0 leave top_k off.
+    top_k: Annotated[int, Meta(ge=-1, le=_LARGEST_TOP_K)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(ge=0, le=2)] | None = None
+    lora: Text | None = None
+
+    def sampling(self) -> GenerationFields:
+        """These, as every dialect's request has them."""
+        return GenerationFields(
+            temperature=DEFAULT_TEMPERATURE if self.temperature is None else self.temperature,
+            top_p=None if self.top_p is None else max(self.top_p, _LEAST_TOP_P),
+            frequency_penalty=self.frequency_penalty,
+            presence_penalty=self.presence_penalty,
+            seed=None if self.seed is None else fit_seed(self.seed),
+            top_k=self.top_k if self.top_k and self.top_k > 0 else None,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            lora=self.lora,
+        )
+
+
+class SharedFields(SamplingFields, frozen=True, kw_only=True):
     """What chat completions and completions both take; None means not given."""
 
     model: Text
@@ -79,37 +108,19 @@ class SharedFields(Struct, frozen=True, kw_only=True):
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=MOST_CHOICES)] | None = None
     max_tokens: Annotated[int, Meta(ge=1)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    seed: int | None = None
     stop: StopSequences | None = None
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     response_format: FormatFields | None = None
-    # -1 and 0 leave it off.
-    top_k: Annotated[int, Meta(ge=-1, le=_LARGEST_TOP_K)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Meta(ge=0, le=2)] | None = None
-    lora: Text | None = None
 
     @property
     def has_usage(self) -> bool:
         """Whether a stream ends with the usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def sampling(self) -> GenerationFields:
+    def shared(self) -> GenerationFields:
         """All but the prompt and its limits. Raises InvalidFields."""
-        return GenerationFields(
-            temperature=DEFAULT_TEMPERATURE if self.temperature is None else self.temperature,
-            top_p=None if self.top_p is None else max(self.top_p, _LEAST_TOP_P),
-            top_k=self.top_k if self.top_k and self.top_k > 0 else None,
-            min_p=self.min_p,
-            seed=None if self.seed is None else fit_seed(self.seed),
+        return msgspec.structs.replace(
+            self.sampling(),
             stop=self.stop,
-            frequency_penalty=self.frequency_penalty,
-            presence_penalty=self.presence_penalty,
-            repetition_penalty=self.repetition_penalty,
-            lora=self.lora,
             response_format=self.response_format.to_response_format() if self.response_format else None,
         )
 
@@ -134,7 +145,7 @@ class ChatFields(SharedFields, frozen=True, kw_only=True):
     def to_choices(self, entry: CatalogEntry) -> list[GenerationFields]:
         """What each choice is to generate. Raises InvalidFields."""
         fields = msgspec.structs.replace(
-            self.sampling(),
+            self.shared(),
             messages=self.messages,
             max_tokens=self._max_tokens(entry),
             tools=self.tools,
@@ -166,7 +177,7 @@ class CompletionFields(SharedFields, frozen=True, kw_only=True):
 
     def to_choices(self, entry: CatalogEntry) -> list[GenerationFields]:
         """What each choice is to generate: those of the first prompt first. Raises InvalidFields."""
-        fields = self.sampling()
+        fields = self.shared()
         # Without a conversation's end many a model goes on for ever.
         max_tokens = self.max_tokens or min(DEFAULT_MAX_TOKENS, entry.sequence_length)
         fields = msgspec.structs.replace(fields, raw=True, max_tokens=check_max_tokens("max_tokens", max_tokens, entry))

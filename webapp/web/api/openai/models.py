@@ -51,7 +51,7 @@ def add_routes(routes: Blueprint, catalog: Catalog, *, embeddings: Embeddings, g
         gate.count_generation(request)
         answer = embeddings.answer(texts, fields.model, owner=gate.holder, client=gate.holder)
         if fields.dimensions is not None:
-            _check_dimensions(fields, len(answer.vectors()[0]))
+            _check_dimensions(fields, answer.dimensions)
         given = answer.vectors_base64 if fields.encoding_format == "base64" else answer.vectors()
         data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(given)]
         usage = {"prompt_tokens": answer.prompt_tokens, "total_tokens": answer.prompt_tokens}

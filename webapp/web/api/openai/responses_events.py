@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from webapp.web.api.openai.parts import token_text
 from webapp.web.errors import RequestError
-from webapp.web.generations import failure_of
+from webapp.web.generations import failure_of, tool_call_id
 from webapp.web.sse import data_frame
 from webapp.web.subscription import Item
 from webapp.wire.generation import ChosenTokenLogprob, Delta, Finished, TokenLogprob, ToolCall, Usage
@@ -19,9 +19,6 @@ from webapp.wire.messages import Published, Submit
 # `type` and `sequence_number`, and what that type has.
 ResponseEvent = dict[str, object]
 Logprob = dict[str, object]
-
-# So much of a generation's id is in the ids of its calls, in every dialect.
-CALL_ID_DIGITS = 12
 
 
 @dataclass
@@ -136,7 +133,7 @@ class ResponseEvents:
             "type": "function_call",
             "status": "in_progress",
             "arguments": "",
-            "call_id": f"call_{self._generation_id[:CALL_ID_DIGITS]}_{self._calls}",
+            "call_id": tool_call_id(self._generation_id, self._calls),
             "name": call.name,
         }
         done = started | {"status": "completed", "arguments": call.arguments}

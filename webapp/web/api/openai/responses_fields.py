@@ -6,10 +6,11 @@ Source: OpenAI's API reference (Responses, create) and the types of its Python S
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from webapp.catalog import CatalogEntry
-from webapp.web.api.openai.fields import DEFAULT_TEMPERATURE, check_max_tokens, fit_seed
+from webapp.web.api.openai.fields import SamplingFields, check_max_tokens
 from webapp.web.api.openai.responses_input import read_object, to_messages
 from webapp.web.conversation_fields import MOST_TOOLS, NamedTool, ToolChoice, ToolFields
 from webapp.web.errors import InvalidFields
@@ -18,8 +19,6 @@ from webapp.web.request_fields import GenerationFields, ResponseFormat, Text
 from webapp.wire.generation import GenerationRequest
 
 INCLUDE_LOGPROBS = "message.output_text.logprobs"
-# OpenAI takes 0, which is nothing to sample from; this takes the likeliest token as well.
-LEAST_TOP_P = 0.001
 # Not ignored: without what they ask for, the answer would be another one.
 _REFUSED = {
     "previous_response_id": "answers are not kept here; send the whole conversation as input",
@@ -69,7 +68,7 @@ class AllowedTools(Struct, frozen=True):
     tools: list[NamedTool]
 
 
-class ResponseFields(Struct, frozen=True, kw_only=True):
+class ResponseFields(SamplingFields, frozen=True, kw_only=True):
     """A request for a response. None means not given."""
 
     model: Text
@@ -77,8 +76,6 @@ class ResponseFields(Struct, frozen=True, kw_only=True):
     instructions: str | None = None
     stream: bool | None = None
     max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     include: list[str] | None = None
     text: TextConfig | None = None
@@ -90,15 +87,6 @@ class ResponseFields(Struct, frozen=True, kw_only=True):
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    # Open Responses has these two.
-    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    # Ours, as on the other routes; -1 and 0 leave top_k off.
-    seed: int | None = None
-    top_k: Annotated[int, Meta(ge=-1, le=1000)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Meta(ge=0, le=2)] | None = None
-    lora: Text | None = None
     # Answers are not kept, whatever is asked here.
     store: bool | None = None
     # These are refused with a sentence.
@@ -134,18 +122,10 @@ def to_generation_fields(fields: ResponseFields, entry: CatalogEntry) -> Generat
     """What every dialect's request comes to. Raises InvalidFields."""
     tools, choice = _choose(_read_tools(fields.tools), _read_choice(fields.tool_choice))
     text = fields.text_format
-    return GenerationFields(
+    return msgspec.structs.replace(
+        fields.sampling(),
         messages=to_messages(fields.input, fields.instructions),
         max_tokens=check_max_tokens("max_output_tokens", fields.max_output_tokens, entry),
-        temperature=DEFAULT_TEMPERATURE if fields.temperature is None else fields.temperature,
-        top_p=None if fields.top_p is None else max(fields.top_p, LEAST_TOP_P),
-        frequency_penalty=fields.frequency_penalty,
-        presence_penalty=fields.presence_penalty,
-        seed=None if fields.seed is None else fit_seed(fields.seed),
-        top_k=fields.top_k if fields.top_k and fields.top_k > 0 else None,
-        min_p=fields.min_p,
-        repetition_penalty=fields.repetition_penalty,
-        lora=fields.lora,
         response_format=ResponseFormat(text.type, text.schema),
         tools=[ToolFields(name=tool.name, description=tool.description, parameters=tool.parameters) for tool in tools],
         tool_choice=choice,

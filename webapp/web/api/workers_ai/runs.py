@@ -22,7 +22,7 @@ from webapp.web.api.workers_ai.run_types import (
 from webapp.web.embeddings import EmbeddingAnswer, Embeddings
 from webapp.web.fields import read_struct
 from webapp.web.gate import Gate
-from webapp.web.generations import Generations, WholeAnswer, failure_of
+from webapp.web.generations import Generations, WholeAnswer, failure_of, tool_call_id
 from webapp.web.replies import name_stand_in
 from webapp.web.request_fields import GenerationFields, find_model, read_fields
 from webapp.web.sse import DONE, Item, data_frame, stream
@@ -142,7 +142,7 @@ class TextChunks:
         self._calls += 1
         return {
             "index": index,
-            "id": f"call_{self._generation_id[:12]}_{index}",
+            "id": tool_call_id(self._generation_id, index),
             "name": call.name,
             "arguments": _arguments(call),
         }
