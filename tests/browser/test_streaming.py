@@ -106,7 +106,8 @@ def test_queued_answer_shows_its_place_and_then_streams(open_playground: Callabl
         opened.ask(script(tokens=20, step_seconds=seconds))
         return opened
 
-    running = [ask_small(0.25), ask_small(0.25)]
+    # Longer than any machine takes to open three pages; they are stopped.
+    running = [ask_small(3), ask_small(3)]
     waiting = ask_small(0)
 
     waiting.expect_phase("Queued, place 1")
