@@ -1,6 +1,9 @@
 // Assembles the playground page.
 
+import "./get-code.js";
+import "./share.js";
 import "./token-stream.js";
+import "./wire-drawer.js";
 import { Composer } from "./composer.js";
 import { liveStream, remember, watchActions } from "./conversation.js";
 import { Follow } from "./follow.js";

@@ -115,6 +115,7 @@ export class TokenStream extends HTMLElement {
 
     const source = (this.#source = new EventSource(url));
     source.onmessage = (event) => {
+      this.#showFrame(event);
       if (!this.#isNext(event)) return;
       if (event.data === "[DONE]") {
         source.close();
@@ -123,6 +124,7 @@ export class TokenStream extends HTMLElement {
       }
       this.#append(JSON.parse(event.data).response);
     };
+    for (const name of ["status", "usage", "error", "gone"]) source.addEventListener(name, this.#showFrame);
     source.addEventListener("status", (event) => this.#onStatus(JSON.parse(event.data)));
     source.addEventListener("usage", (event) => this.#figures.finish(JSON.parse(event.data)));
     source.addEventListener("gone", () => {
@@ -135,6 +137,7 @@ export class TokenStream extends HTMLElement {
       if (event.data !== undefined) this.#fail(JSON.parse(event.data).message);
       else this.#onConnectionLost(source);
     });
+    source.addEventListener("open", () => this.#tell("generation:connected", { after: this.#lastEventId }));
     this.#tell("generation:started");
   }
 
@@ -181,6 +184,7 @@ export class TokenStream extends HTMLElement {
 
   #onConnectionLost(source) {
     if (source !== this.#source) return;
+    this.#tell("generation:disconnected", { after: this.#lastEventId });
     if (this.#failure) {
       this.#end("failed", "Failed");
     } else if (source.readyState === EventSource.CONNECTING) {
@@ -306,8 +310,13 @@ export class TokenStream extends HTMLElement {
     this.querySelector(".phase span").textContent = `${this.#phaseTitle} · ${seconds.toFixed(0)} s`;
   }
 
-  #tell(name) {
-    this.dispatchEvent(new CustomEvent(name, { bubbles: true }));
+  // For whoever shows the wire: each frame as it came, and each connection.
+  #showFrame = ({ type, lastEventId, data }) => {
+    if (data !== undefined) this.#tell("generation:frame", { event: type, id: lastEventId, data });
+  };
+
+  #tell(name, detail = null) {
+    this.dispatchEvent(new CustomEvent(name, { bubbles: true, detail }));
   }
 }
 

@@ -74,6 +74,8 @@ def blueprint(document: Schema, catalog: Catalog, settings: Settings, *, largest
 def _error_rows() -> Iterator[ErrorRow]:
     meanings = dict(_ERROR_LINE.findall(errors.__doc__ or ""))
     for kind in errors.RequestError.__subclasses__():
+        if kind is errors.PageError:
+            continue
         status, number, _ = (envelope.GATE_ERRORS | envelope.ERRORS).get(kind, envelope.INTERNAL)
         openai_status, openai_type, openai_code = openai_errors.ERRORS[kind]
         yield ErrorRow(

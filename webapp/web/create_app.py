@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from webapp.catalog import read_catalog
 from webapp.settings import PROJECT_FOLDER, Settings, make_folders, read_settings
-from webapp.web import api_page, cli, metrics, playground, status, worker_endpoint
+from webapp.web import api_page, cli, code_page, languages, metrics, playground, status, token_counts, worker_endpoint
 from webapp.web.api import envelope
 from webapp.web.api.openai import errors as openai_errors
 from webapp.web.api.openai import routes as openai_routes
@@ -32,6 +32,8 @@ from webapp.web.generations import Generations
 from webapp.web.headers import add_headers
 from webapp.web.hosts import BINDING_PATHS, is_local_name, refuse_bad_host, with_checked_host
 from webapp.web.limits import RateLimits
+from webapp.web.links import embed, manage, pages, preview, sharing
+from webapp.web.links.store import SharedLinks
 from webapp.web.logs import leave_requests_out
 from webapp.web.openapi import document as openapi_document
 from webapp.web.pool_client import PoolClient
@@ -57,6 +59,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     leave_requests_out(app.logger, logging.getLogger("gunicorn.error"))
     app.session_interface = SessionInterface()
+    languages.speak(app)
     app.config.update(
         SECRET_KEY=_secret_key(settings.data_dir / "secret-key"),
         MAX_CONTENT_LENGTH=LARGEST_BODY_BYTES,
@@ -102,6 +105,16 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_blueprint(
         playground.blueprint(catalog, pool, generations, limits=limits, grace_seconds=settings.grace_seconds)
     )
+    links = SharedLinks(database)
+    app.register_blueprint(token_counts.blueprint(catalog, pool, limits=limits))
+    app.register_blueprint(code_page.blueprint(catalog))
+    app.register_blueprint(sharing.blueprint(catalog, pool, links, limits=limits))
+    app.register_blueprint(
+        pages.blueprint(catalog, pool, generations, links=links, limits=limits, grace_seconds=settings.grace_seconds)
+    )
+    app.register_blueprint(embed.blueprint(links))
+    app.register_blueprint(preview.blueprint(links))
+    app.register_blueprint(manage.blueprint(links, limits=limits))
     app.register_blueprint(
         worker_endpoint.blueprint(pool, generations, limits=limits, grace_seconds=settings.grace_seconds)
     )

@@ -28,7 +28,13 @@
     ├── GenerationNotFound       404  unknown, forgotten, or somebody else's
     ├── GenerationAborted        503  it was stopped before its end, and not by its reader
     ├── ReaderLeft               499  nobody is there to be told
-    └── GenerationFailed         500  an engine failed it, with the engine's own code
+    ├── GenerationFailed         500  an engine failed it, with the engine's own code
+    └── PageError                400  what only pages answer
+        ├── RunNotShareable      409  it has not ended, or has failed: there is no answer to share
+        ├── LinkNotFound         404  there never was such a shared link
+        ├── LinkGone             410  the shared link has expired, was revoked or taken down: its text is deleted
+        ├── LinkForbidden        403  this browser has not the manage key of the shared link
+        └── LinkQuotaReached     429  this browser has as many shared links as it may, or the server has
 
 A dialect gives each its own status and number where its API has one.
 """
@@ -177,6 +183,30 @@ class GenerationFailed(RequestError):
     @property
     def code(self) -> str:
         return self.failure
+
+
+class PageError(RequestError):
+    status = 400
+
+
+class RunNotShareable(PageError):
+    status = 409
+
+
+class LinkNotFound(PageError):
+    status = 404
+
+
+class LinkGone(PageError):
+    status = 410
+
+
+class LinkForbidden(PageError):
+    status = 403
+
+
+class LinkQuotaReached(PageError):
+    status = 429
 
 
 _FROM_THE_WIRE: dict[str, type[RequestError]] = {

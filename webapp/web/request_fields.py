@@ -152,6 +152,7 @@ def to_request(
         has_to_call=has_to_call,
         has_parallel_calls=fields.parallel_tool_calls is not False,
         adapter=_adapter(fields.lora, serving),
+        asked_model=entry.name if serving is not entry else "",
     )
 
 

@@ -57,6 +57,8 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model by its chat template; with `has_to_call` it calls one of them at least, without `has_parallel_calls` at
     most one. `adapter` names one of the catalogue entry's LoRA adapters.
 
+    `asked_model` names the entry that was asked for, where that is another one than `model`.
+
     `inputs` are texts to embed: there is no prompt then, and each input is answered as if its vector were one token,
     by a Delta whose text is the vector in base64, float32 and little-endian. `max_tokens` is their number.
     """
@@ -85,6 +87,7 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     has_parallel_calls: bool = True
     adapter: str | None = None
     inputs: tuple[str, ...] = ()
+    asked_model: str = ""
 
 
 class Usage(Struct, frozen=True, array_like=True):

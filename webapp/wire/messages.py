@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from webapp.wire.generation import EngineEvent, GenerationEvent, GenerationRequest
+from webapp.wire.generation import EngineEvent, Failed, Finished, GenerationEvent, GenerationRequest
 
 # How the ids of engines on other machines begin.
 REMOTE_PREFIX = "remote-"
@@ -91,7 +91,32 @@ class AskMetrics(Question, frozen=True, kw_only=True):
     """Asks for MetricsText."""
 
 
-WebToPool = WebHello | Submit | Attach | Detach | Abort | AskState | AskMetrics
+class AskRecord(Question, frozen=True, kw_only=True):
+    """Asks for all that is known of a generation that has ended. Answered with GenerationRecord or Gone."""
+
+    generation_id: str
+    owner: str
+
+
+class DropReaders(Question, frozen=True, kw_only=True):
+    """Cut off who reads this generation, on every web process: they come back by themselves.
+
+    Answered with Accepted or Gone. The generation goes on.
+    """
+
+    generation_id: str
+    owner: str
+
+
+class AskTokenCount(Question, frozen=True, kw_only=True):
+    """Asks how many tokens this request's prompt has, by its model's own tokenizer. Answered with TokenCount."""
+
+    request: GenerationRequest
+
+
+WebToPool = (
+    WebHello | Submit | Attach | Detach | Abort | AskState | AskMetrics | AskRecord | DropReaders | AskTokenCount
+)
 
 
 # --- pool to web process ---------------------------------------------------------------------------
@@ -199,7 +224,47 @@ class MetricsText(Answer, frozen=True, kw_only=True):
     text: str
 
 
-PoolToWeb = PoolHello | Published | Accepted | Refused | Ended | Gone | PoolState | MetricsText
+class GenerationRecord(Answer, frozen=True, kw_only=True):
+    """A generation as the pool has seen it. `end` is None while it has not ended.
+
+    `texts` are the pieces of its text as they were sent, in order, each with the milliseconds since it was accepted.
+    """
+
+    request: GenerationRequest
+    prompt_tokens: int
+    device: str
+    precision: str
+    texts: list[tuple[int, str]]
+    end: Finished | Failed | None
+
+
+class ReadersDropped(Wire, frozen=True):
+    """Who reads this generation here is to be cut off."""
+
+    generation_id: str
+
+
+class TokenCount(Answer, frozen=True, kw_only=True):
+    """How many tokens a prompt has; None where no engine of the model is loaded, or with what is wrong with it."""
+
+    prompt_tokens: int | None = None
+    code: str = ""
+    message: str = ""
+
+
+PoolToWeb = (
+    PoolHello
+    | Published
+    | Accepted
+    | Refused
+    | Ended
+    | Gone
+    | PoolState
+    | MetricsText
+    | GenerationRecord
+    | ReadersDropped
+    | TokenCount
+)
 
 
 # --- pool to engine --------------------------------------------------------------------------------
@@ -232,11 +297,19 @@ class AskHello(Wire, frozen=True):
     """The pool does not know this engine (any more): it is a new one, or had given the engine up."""
 
 
+class CountTokens(Wire, frozen=True, kw_only=True):
+    """Count the tokens of this request's prompt. `asker` and `ask` come back with the answer."""
+
+    asker: bytes
+    ask: int
+    request: GenerationRequest
+
+
 class EngineStop(Wire, frozen=True):
     """End now."""
 
 
-PoolToEngine = Dispatch | AbortLease | EnginePing | AskHello | EngineStop
+PoolToEngine = Dispatch | AbortLease | EnginePing | AskHello | CountTokens | EngineStop
 
 
 # --- engine to pool --------------------------------------------------------------------------------
@@ -285,4 +358,14 @@ class LoadFailed(Wire, frozen=True):
     message: str
 
 
-EngineToPool = EngineHello | EngineHeartbeat | StepEvents | LoadFailed
+class TokensCounted(Wire, frozen=True, kw_only=True):
+    """The answer to CountTokens: the count, or the code and the message of what is wrong with the request."""
+
+    asker: bytes
+    ask: int
+    prompt_tokens: int | None = None
+    code: str = ""
+    message: str = ""
+
+
+EngineToPool = EngineHello | EngineHeartbeat | StepEvents | LoadFailed | TokensCounted

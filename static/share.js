@@ -1,0 +1,1 @@
+// The dialog that makes a shared link of an answer.

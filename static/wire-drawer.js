@@ -1,0 +1,1 @@
+// The drawer with the frames of the answer as they came.
