@@ -1,6 +1,6 @@
 # make run: set up everything and start. make test: set up everything and check everything.
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check pytest browser nginx clients bench bench-quick bench-load soak fuzz clean
+.PHONY: help run setup test check pytest browser nginx postgres clients bench bench-quick bench-load soak fuzz clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -50,7 +50,7 @@ check: $(DEV_STAMP)
 	$(BIN)/pyright
 
 # Three files at once: most tests wait for servers of their own, and the cores have time for others.
-pytest: $(DEV_STAMP) browser nginx clients
+pytest: $(DEV_STAMP) browser nginx postgres clients
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # Debian's Chromium, where this user may install it; the tests say loudly what they leave out without it.
@@ -59,6 +59,9 @@ browser:
 
 nginx:
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || sh tests/install_nginx.sh
+
+postgres:
+	@PATH="$$PATH:$$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -n 1)" command -v initdb >/dev/null || sh tests/install_postgres.sh
 
 # The SDKs of others, in places of their own; the tests say loudly what they leave out without them.
 clients: $(DEV_STAMP)

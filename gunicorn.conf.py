@@ -53,12 +53,15 @@ def on_starting(server: object) -> None:
 def post_worker_init(worker: "Worker") -> None:
     """In the web process, once it has loaded the app.
 
-    Its streams end in order when it is stopped. And Python looks for garbage in cycles less often, and not in what was
+    Its streams end in order when it is stopped; expired shared links are deleted. And Python looks for garbage in cycles less often, and not in what was
     loaded, which stays: with many streams that took a fifth of the processor's time.
     """
     # Not at the top: the master process must not import the app, whose modules its forks would inherit unpatched.
+    from webapp.web.create_app import LINKS_EXTENSION
     from webapp.web.drain import drain_at_stop
+    from webapp.web.links.purging import purge_regularly
 
     drain_at_stop(worker, graceful_timeout=graceful_timeout)
+    purge_regularly(worker.wsgi.extensions[LINKS_EXTENSION])
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

@@ -1,13 +1,8 @@
 // The page /api: copies and colours its code, and opens the route an address names.
 
-import { copyText } from "./clipboard.js";
-import { colourCode } from "./code-figure.js";
+import { watchSnippets } from "./snippets.js";
 
-for (const figure of document.querySelectorAll(".snippet figure")) {
-  const button = figure.querySelector(".copy");
-  button.addEventListener("click", () => copyText(figure.querySelector("code").textContent, button));
-  colourCode(figure);
-}
+watchSnippets(document);
 
 document.getElementById("snippet-model").addEventListener("change", (event) => event.target.form.requestSubmit());
 

@@ -2,6 +2,7 @@
 // colours. Code is only ever inserted as text.
 
 import { copyText } from "./clipboard.js";
+import { say } from "./words.js";
 
 // Fence word → grammar file.
 const GRAMMARS = {
@@ -31,9 +32,9 @@ export function codeFigure(info, text) {
   const language = (info ?? "").match(/^[\w+#.-]{1,20}/)?.[0] ?? "";
 
   caption.className = "muted";
-  caption.textContent = language || "code";
+  caption.textContent = language || say("code");
   copy.type = "button";
-  copy.append(Object.assign(document.createElement("span"), { textContent: "Copy" }));
+  copy.append(Object.assign(document.createElement("span"), { textContent: say("Copy") }));
   copy.addEventListener("click", () => copyText(code.textContent, copy));
   caption.append(copy);
   code.textContent = text.replace(/\n$/, "");

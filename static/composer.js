@@ -1,21 +1,27 @@
-// The form that asks: its keys, its Run and Stop, its errors, and the turn that
+// The form that asks: its keys, its Run and Stop, its errors, and the turns that
 // the next answer replaces.
 
-import { forgetAll, leaveOut, liveStream, promptOf } from "./conversation.js";
+import { forgetAll, leaveOut, liveStream, promptOf, turnsFrom } from "./conversation.js";
+import { say, sayCount } from "./words.js";
 
 const form = document.getElementById("composer");
 const prompt = document.getElementById("prompt");
 const run = document.getElementById("run");
 const stop = document.getElementById("stop");
 const panel = document.getElementById("panel");
+const editing = document.getElementById("editing");
 const problem = () => document.getElementById("composer-error");
+// What Escape closes by itself: dialogs, and popovers but those that stay until they are closed.
+const isCovered = () => Boolean(document.querySelector("dialog:modal, [popover]:not([popover=manual]):popover-open"));
 
 const hasFinePointer = matchMedia("(pointer: fine)");
 const isNarrow = matchMedia("(max-width: 60rem)");
 
 export class Composer {
   #isSending = false;
-  #replaced = null;
+  // Turns that the next answer replaces, and what stood in the prompt before one of them was edited.
+  #replaced = [];
+  #draft = "";
   #isRetry = false;
 
   constructor() {
@@ -23,7 +29,7 @@ export class Composer {
     // Before htmx sees it: one answer at a time.
     document.addEventListener("submit", (event) => this.#onSubmit(event), true);
     form.addEventListener("htmx:before:swap", (event) => this.#onAnswer(event));
-    form.addEventListener("htmx:error", () => this.#say("The server could not be reached. Your prompt is still here."));
+    form.addEventListener("htmx:error", () => this.say(say("The server could not be reached. Your prompt is still here.")));
     form.addEventListener("htmx:finally:request", () => this.#onSent());
     document.addEventListener("invalid", (event) => this.#onInvalid(event), true);
     // The picker and the parameters stand outside the form.
@@ -31,8 +37,10 @@ export class Composer {
       if (target.form === form) this.#clearProblem();
     });
     stop.addEventListener("click", () => liveStream()?.abort());
-    document.getElementById("keep-turn").addEventListener("click", () => this.#replace(null));
-    document.getElementById("new-conversation").addEventListener("click", (event) => this.#startAnew(event));
+    document.getElementById("keep-turn").addEventListener("click", () => this.#keep());
+    for (const id of ["new-conversation", "start-anew"]) {
+      document.getElementById(id).addEventListener("click", (event) => this.#startAnew(event));
+    }
     document.getElementById("welcome").addEventListener("click", ({ target }) => {
       const example = target.closest("[data-prompt]");
       if (example) this.fill(example.dataset.prompt);
@@ -43,27 +51,53 @@ export class Composer {
 
   fill(text) {
     prompt.value = text;
+    prompt.dispatchEvent(new Event("input", { bubbles: true }));
     prompt.focus();
     prompt.setSelectionRange(text.length, text.length);
   }
 
-  /** Puts the turn's prompt back; its answer is replaced by the next one. */
+  /** Puts the turn's prompt back; the next answer replaces its own and all later turns. */
   edit(turn) {
-    if (liveStream()) return;
-    this.#replace(turn);
+    if (liveStream() || this.#isSending) return;
+    if (!this.#replaced.length) this.#draft = prompt.value;
+    const replaced = turnsFrom(turn);
+    this.#replace(replaced);
+    editing.querySelector("span").textContent =
+      replaced.length === 1
+        ? say("The last turn is replaced when you run.")
+        : sayCount(
+            "This turn and the one after it are replaced when you run.",
+            "This turn and the {count} after it are replaced when you run.",
+            replaced.length - 1,
+          );
+    editing.hidden = false;
     this.fill(promptOf(turn));
+  }
+
+  /** Puts back the prompt of a turn that failed, unless something else has been typed meanwhile. */
+  takeBack(turn) {
+    if (!prompt.value && !this.#replaced.length) this.edit(turn);
+  }
+
+  /** What stands in the composer is another conversation's from now on. */
+  begin() {
+    this.#replace([]);
+    this.#clearProblem();
+    document.getElementById("setup-note").hidden = true;
+    forgetAll();
   }
 
   /** Asks the turn's prompt again; what is being typed stays. */
   retry(turn) {
     if (liveStream() || this.#isSending) return;
+    this.#keep();
     const draft = prompt.value;
-    this.#replace(turn);
+    this.#replace([turn]);
     this.#isRetry = true;
     prompt.value = promptOf(turn);
     form.requestSubmit();
     prompt.value = draft;
-    if (!this.#isSending) this.#replace(null);
+    if (!this.#isSending) this.#replace([]);
   }
 
   /** Shows Run or Stop, whichever fits. */
@@ -79,10 +113,12 @@ export class Composer {
 
   #onKey(event) {
     if (event.isComposing || event.keyCode === 229) return;
+    if (isCovered()) return;
     if (event.key === "Escape") {
-      if (panel.matches(":popover-open")) return;
       if (liveStream()) liveStream().abort();
-      else if (this.#replaced) this.#replace(null);
+      else if (this.#replaced.length) this.#keep();
+      // Out of the field, where single letters are keys.
+      else if (document.activeElement === prompt) prompt.blur();
       return;
     }
     if (event.key !== "Enter" || event.defaultPrevented) return;
@@ -110,20 +146,22 @@ export class Composer {
   #onAnswer(event) {
     const { ctx, tasks } = event.detail;
     if (ctx.response.status === 201) {
-      this.#replaced?.remove();
-      this.#replaced = null;
+      for (const turn of this.#replaced) turn.remove();
+      this.#replaced = [];
       document.getElementById("welcome").hidden = true;
-      document.getElementById("editing").hidden = true;
-      if (!this.#isRetry) prompt.value = "";
+      document.getElementById("setup-note").hidden = true;
+      editing.hidden = true;
+      if (!this.#isRetry) prompt.value = this.#draft;
+      this.#draft = "";
     } else if (!tasks.some((task) => task.target?.id === "composer-error")) {
       event.preventDefault();
-      this.#say(`The server answered with status ${ctx.response.status}. Your prompt is still here.`);
+      this.say(say("The server answered with status {status}. Your prompt is still here.", ctx.response));
     }
   }
 
   #onSent() {
     this.#isSending = false;
-    if (this.#isRetry) this.#replace(null);
+    if (this.#isRetry) this.#replace([]);
     this.#isRetry = false;
     this.refresh();
     const name = problem().dataset.field;
@@ -146,7 +184,8 @@ export class Composer {
     if (panel.contains(event.target) && isNarrow.matches && !panel.matches(":popover-open")) panel.showPopover();
   }
 
-  #say(message) {
+  /** Shows what went wrong, where refusals are shown. */
+  say(message) {
     const paragraph = document.createElement("p");
     const text = document.createElement("span");
     paragraph.className = "problem";
@@ -165,21 +204,27 @@ export class Composer {
     }
   }
 
-  #replace(turn) {
-    if (this.#replaced) leaveOut(this.#replaced, false);
-    this.#replaced = turn;
-    if (turn) leaveOut(turn, true);
-    document.getElementById("editing").hidden = !turn;
+  #replace(turns) {
+    for (const turn of this.#replaced) leaveOut(turn, false);
+    this.#replaced = turns;
+    for (const turn of turns) leaveOut(turn, true);
+    editing.hidden = true;
+  }
+
+  // Nothing is replaced after all.
+  #keep() {
+    if (!this.#replaced.length) return;
+    this.#replace([]);
+    prompt.value = this.#draft;
+    this.#draft = "";
+    document.dispatchEvent(new CustomEvent("conversation:changed"));
   }
 
   #startAnew(event) {
     event.preventDefault();
     liveStream()?.abort();
-    this.#replace(null);
-    this.#clearProblem();
-    forgetAll();
+    this.begin();
     document.getElementById("welcome").hidden = false;
-    document.getElementById("context").hidden = true;
     document.getElementById("jump").hidden = true;
     this.refresh();
     prompt.focus();

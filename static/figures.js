@@ -1,8 +1,10 @@
 // The live line under an answer: measured here while it streams, and replaced by
 // the server's own figures at the end.
 
-const seconds = (value) => `${value.toFixed(value < 10 ? 2 : 1)} s`;
-const rate = (value) => `${value.toFixed(1)} tokens/s`;
+import { number, say } from "./words.js";
+
+const seconds = (value) => `${number(value, value < 10 ? 2 : 1)} s`;
+const rate = (value) => say("{rate} tokens/s", { rate: number(value, 1) });
 
 export class Figures {
   finishReason = null;
@@ -66,7 +68,7 @@ export class Figures {
     const isFirstKnown = this.#usage || !this.#countBefore;
     if (isFirstKnown) this.#set("first", first === null ? "" : seconds(first));
     this.#set("speed", speed ? rate(speed) : "");
-    this.#set("tokens", this.completionTokens.toLocaleString("en"));
+    this.#set("tokens", number(this.completionTokens));
     this.#set("seconds", seconds(spent));
     this.#element.hidden = false;
   }

@@ -21,8 +21,18 @@ const SANITISER_POLICY = {
   RETURN_DOM_FRAGMENT: true,
 };
 
-// A list with more items than this settles the earlier ones.
-const MOST_OPEN_ITEMS = 12;
+// A list or table with more items or rows than this settles the earlier ones, but
+// for the last two: the very last may turn out to be none at all.
+const MOST_OPEN_ITEMS = 4;
+// A paragraph with more characters than this settles its beginning, up to about
+// this many before its end, or else earlier.
+const MOST_OPEN_CHARACTERS = 1500;
+const OPEN_CHARACTERS = [400, 700, 1000];
+
+// Where a paragraph can be cut: no block begins with a letter.
+const CUT = / (?=\p{L})|(?<=[。！？])(?=\p{L})/gu;
+// What later text could make the beginning of something.
+const OPENER = /[*`[\]~]|(?<![\p{L}\p{N}])_|_(?![\p{L}\p{N}])/u;
 
 const LANGUAGE_CLASS = /^language-[\w+#.-]+$/;
 
@@ -80,13 +90,56 @@ function settledCount(tokens) {
   return Math.max(last, 0);
 }
 
+const isClosed = (tokens) =>
+  tokens.every(({ type, raw, tokens: inner }) => (inner ? isClosed(inner) : type !== "text" || !OPENER.test(raw)));
+
+// The beginnings of blocks that no further text can change. Each with the source it
+// takes away, what it leaves in its place, and what stands between it and the rest.
+const BEGINNINGS = {
+  list(list) {
+    if (list.items.length <= MOST_OPEN_ITEMS) return null;
+    const items = list.items.slice(0, -2);
+    return { token: { ...list, items }, raw: items.map((item) => item.raw).join(""), left: "", glue: "" };
+  },
+
+  table(table) {
+    const lines = table.raw.trimEnd().split("\n");
+    // A row is a line; should marked ever see that otherwise, the table stays whole.
+    if (table.rows.length <= MOST_OPEN_ITEMS || lines.length !== table.rows.length + 2) return null;
+    const raw = lines.slice(0, -2).map((line) => `${line}\n`).join("");
+    return {
+      token: { ...table, rows: table.rows.slice(0, -2) }, raw, left: `${lines[0]}\n${lines[1]}\n`, glue: "",
+    };
+  },
+
+  paragraph({ raw }) {
+    if (raw.length <= MOST_OPEN_CHARACTERS) return null;
+    for (const open of OPEN_CHARACTERS) {
+      const cut = [...raw.slice(0, raw.length - open).matchAll(CUT)].at(-1);
+      if (!cut) return null;
+      const [token, ...others] = markdown.lexer(raw.slice(0, cut.index));
+      if (others.length || token?.type !== "paragraph" || !isClosed(token.tokens)) continue;
+      return { token, raw: raw.slice(0, cut.index) + cut[0], left: "", glue: cut[0] };
+    }
+    return null;
+  },
+};
+
+// Where the items of a block are.
+const inside = (block) => block.tBodies?.[0] ?? block;
+
+const figuresIn = (nodes) => nodes.flatMap((node) => [...(node.querySelectorAll?.("figure") ?? [])]);
+
 export class MarkdownView {
   #tail = document.createElement("div");
   // What is not settled yet, with line ends as \n.
   #source = "";
   #endedInCarriageReturn = false;
-  // The settled part of a list that goes on in the tail.
-  #openList = null;
+  // The block before the tail whose beginning is settled, and those of its nodes that are not.
+  #open = null;
+  #unsettled = [];
+  // Whether what is drawn is the source as it is, not as remend has completed it.
+  #isExact = true;
 
   constructor(container) {
     this.#tail.className = "tail";
@@ -102,18 +155,19 @@ export class MarkdownView {
     let tokens = markdown.lexer(this.#source);
     const settled = tokens.slice(0, settledCount(tokens));
     if (settled.length && this.#cutOff(settled)) tokens = tokens.slice(settled.length);
-    const [list, ...rest] = tokens.filter(({ type }) => type !== "space");
-    if (list?.type === "list" && !rest.length && list.items.length > MOST_OPEN_ITEMS) {
-      tokens = this.#settleItems(list);
-    }
+    const [block, ...rest] = tokens.filter(({ type }) => type !== "space");
+    if (block && !rest.length && this.#settleBeginning(block)) tokens = markdown.lexer(this.#source);
     this.#draw(tokens);
   }
 
   /** Draws the last block as it is, now that nothing follows. */
   finish() {
-    this.#settle(markdown.lexer(this.#source));
+    if (!this.#isExact) this.#settle(markdown.lexer(this.#source));
+    for (const figure of figuresIn([...this.#unsettled, this.#tail])) colourCode(figure);
+    this.#unsettled = [];
+    this.#close();
     this.#source = "";
-    this.#tail.remove();
+    this.#tail.replaceWith(...this.#tail.childNodes);
   }
 
   // Settles the first tokens of what is left. Should marked have rewritten what it
@@ -126,47 +180,74 @@ export class MarkdownView {
     return true;
   }
 
-  // A list can go on for thousands of tokens: its items settle as blocks do. The
-  // last two stay open, for the very last may turn out to be no item at all.
-  #settleItems(list) {
-    const items = list.items.slice(0, -2);
-    const raw = items.map((item) => item.raw).join("");
-    if (!this.#cutOff([{ ...list, items, raw }])) return [list];
-    this.#openList = this.#tail.previousElementSibling;
-    this.#openList.className = "continued";
-    return markdown.lexer(this.#source);
+  // A block can go on for thousands of tokens: its parts settle as blocks do.
+  #settleBeginning(block) {
+    const beginning = BEGINNINGS[block.type]?.(block);
+    if (!beginning || !this.#source.startsWith(beginning.raw)) return false;
+    const fragment = elementsOf(markdown.parser([beginning.token]));
+    for (const figure of figuresIn([fragment])) colourCode(figure);
+    this.#forgetUnsettled();
+    if (!this.#continue(fragment).length) {
+      this.#close();
+      this.#open = fragment.firstElementChild;
+      this.#open.className = "open";
+      this.#tail.before(fragment);
+    }
+    if (beginning.glue) this.#open.append(beginning.glue);
+    this.#source = beginning.left + this.#source.slice(beginning.raw.length);
+    return true;
   }
 
   #settle(tokens) {
-    const fragment = document.createDocumentFragment();
+    this.#forgetUnsettled();
+    const settled = document.createDocumentFragment();
     for (const token of tokens) {
-      if (this.#openList && token.type !== "space") {
-        const list = this.#openList;
-        this.#openList = null;
-        list.removeAttribute("class");
-        const [more] = token.type === "list" ? elementsOf(markdown.parser([token])).children : [];
-        if (more?.nodeName === list.nodeName) {
-          list.append(...more.children);
-          continue;
-        }
-      }
-      fragment.append(
-        isFence(token) ? codeFigure(token.lang, token.text) : elementsOf(markdown.parser([token])),
-      );
+      if (token.type === "space") continue;
+      const fragment = document.createDocumentFragment();
+      fragment.append(isFence(token) ? codeFigure(token.lang, token.text) : elementsOf(markdown.parser([token])));
+      for (const figure of figuresIn([fragment])) colourCode(figure);
+      this.#continue(fragment);
+      this.#close();
+      settled.append(fragment);
     }
-    for (const figure of fragment.querySelectorAll("figure")) colourCode(figure);
     this.#tail.replaceChildren();
-    this.#tail.before(fragment);
+    this.#tail.before(settled);
+    this.#isExact = true;
+  }
+
+  // Moves the first block's nodes into the open one, where it goes on with it; those nodes.
+  #continue(fragment) {
+    const first = fragment.firstElementChild;
+    if (!this.#open || first?.nodeName !== this.#open.nodeName) return [];
+    const nodes = [...inside(first).childNodes];
+    inside(this.#open).append(...nodes);
+    first.remove();
+    return nodes;
+  }
+
+  #forgetUnsettled() {
+    for (const node of this.#unsettled) node.remove();
+    this.#unsettled = [];
+  }
+
+  #close() {
+    this.#open?.removeAttribute("class");
+    this.#open = null;
   }
 
   #draw(tokens) {
     const [token, ...rest] = tokens.filter(({ type }) => type !== "space");
+    this.#forgetUnsettled();
     if (isFence(token) && !rest.length) {
+      this.#isExact = true;
       this.#drawFence(token);
       return;
     }
     const healed = remend(this.#source, { linkMode: "text-only", htmlTags: false });
-    this.#tail.replaceChildren(elementsOf(markdown.parse(healed)));
+    this.#isExact = healed === this.#source;
+    const fragment = elementsOf(this.#isExact ? markdown.parser(tokens) : markdown.parse(healed));
+    this.#unsettled = this.#continue(fragment);
+    this.#tail.replaceChildren(fragment);
   }
 
   // An open fence only ever gets longer: no parsing, no sanitising, one text node.

@@ -18,6 +18,13 @@ function isOpen() {
 /** The card of the chosen model, or undefined. */
 export const chosenCard = () => cards().find((card) => card.dataset.model === picker().value);
 
+/** Chooses a model, if it is here and can be chosen. */
+export function chooseModel(name) {
+  if (![...picker().options].some((option) => option.value === name && !option.disabled)) return;
+  picker().value = name;
+  picker().dispatchEvent(new Event("change", { bubbles: true }));
+}
+
 /** Shows the chosen model's card; `onChange` gets it, now and at every change. */
 export function watchModels(onChange) {
   const show = () => {

@@ -12,6 +12,18 @@ function moveSlider(name) {
   if (range) range.value = field(name).value || range.dataset.atRest;
 }
 
+/** The system prompt and the parameters, as texts. */
+export const readParameters = () => Object.fromEntries(["system", ...fieldNames].map((name) => [name, field(name).value]));
+
+/** Puts these texts into the fields they are named after. */
+export function writeParameters(values) {
+  for (const name of ["system", ...fieldNames]) {
+    if (typeof values[name] !== "string") continue;
+    field(name).value = values[name];
+    field(name).dispatchEvent(new Event("input", { bubbles: true }));
+  }
+}
+
 /** Holds the parameters to what the model of this card allows. */
 export function limitTo(card) {
   const maxTokens = field("max_tokens");
@@ -34,10 +46,7 @@ export function watchParameters() {
     field("seed").value = 1 + Math.floor(Math.random() * GREATEST_SEED);
   });
   document.getElementById("reset-parameters").addEventListener("click", () => {
-    field("system").value = "";
-    for (const name of fieldNames) {
-      field(name).value = field(name).dataset.default;
-      moveSlider(name);
-    }
+    const defaults = fieldNames.map((name) => [name, field(name).dataset.default]);
+    writeParameters({ system: "", ...Object.fromEntries(defaults) });
   });
 }

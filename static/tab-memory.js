@@ -2,7 +2,8 @@
 // Lives in sessionStorage, so that it goes with the tab. Everything is kept and put
 // back as text. A page without storage works as well; it only forgets.
 
-import { promptOf } from "./conversation.js";
+import { keepBack, promptOf } from "./conversation.js";
+import { say } from "./words.js";
 
 const KEY = "jeton.tab";
 // In characters of JSON. Past this the oldest turns are forgotten.
@@ -29,20 +30,27 @@ export function keepTab() {
 
 /** Puts back what was kept; calls `onEnded` with each answer that is complete. */
 export function restoreTab(onEnded) {
-  // A page that came with turns of its own is newer than what was kept.
-  if (turns().childElementCount) return;
+  // A page that came with turns or fields of its own is newer than what was kept.
+  if (turns().childElementCount || "prefilled" in form().dataset) return;
   const kept = read();
   for (const [name, value] of kept.fields) putBack(form().elements.namedItem(name), value);
-  for (const record of kept.turns) {
+  showTurns(kept.turns, onEnded);
+}
+
+/** Adds the turns of these records; calls `onEnded` with each answer that is complete. */
+export function showTurns(records, onEnded) {
+  for (const record of records) {
     const turn = build(record);
     turns().append(turn);
     const stream = turn.querySelector("token-stream");
     if (stream.isEnded) onEnded(stream);
+    if (record.isKeptBack) keepBack(turn, true);
   }
   document.getElementById("welcome").hidden = turns().childElementCount > 0;
 }
 
-function describe(turn) {
+/** All that the page shows of a turn. */
+export function describe(turn) {
   const stream = turn.querySelector("token-stream");
   const textOf = (selector) => turn.querySelector(selector)?.textContent.trim() ?? "";
   // One stream at a time: of the answers that lost their connection only the last tries again.
@@ -61,6 +69,9 @@ function describe(turn) {
     events: stream.getAttribute("src") ?? "",
     abort: stream.getAttribute("abort") ?? "",
     after: String(stream.lastEventId),
+    // Of its generation: the id, what was asked, what it took.
+    data: { ...turn.dataset },
+    isKeptBack: turn.matches(".kept-back"),
   };
 }
 
@@ -73,7 +84,8 @@ function build(record) {
   write(".prompt", record.prompt);
   write("header h2", record.model);
   write(".answer", record.text);
-  stream.setAttribute("aria-label", `Answer of ${record.model}`);
+  stream.setAttribute("aria-label", say("Answer of {model}", record));
+  Object.assign(turn.dataset, record.data);
   if (record.servedBy) {
     write(".served-by strong", record.servedBy);
     write(".served-by .asked", record.model);
@@ -121,7 +133,7 @@ const isText = (value) => typeof value === "string";
 const isPair = (pair) => Array.isArray(pair) && pair.length === 2 && pair.every(isText);
 
 function isRecord(record) {
-  const { figures, counts, ...texts } = record ?? {};
+  const { figures, counts, data, ...texts } = record ?? {};
   const names = [
     "prompt", "model", "servedBy", "text", "phase", "phaseTitle", "outcome", "problem", "events", "abort", "after",
   ];
@@ -129,6 +141,8 @@ function isRecord(record) {
     names.every((name) => isText(texts[name])) &&
     Array.isArray(figures) && figures.every(isText) &&
     Object.values(counts ?? {}).every(isText) &&
+    // Those of an earlier version have none.
+    Object.values(data ?? {}).every(isText) &&
     (ENDED.includes(record.phase) || texts.events.startsWith("/generations/"))
   );
 }

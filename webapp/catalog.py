@@ -13,7 +13,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from webapp.memory import format_memory, parse_memory
-from webapp.weight_files import count_weights, hub_snapshot, paths_in_package
+from webapp.weight_files import (
+    count_weights,
+    folder_revision,
+    hub_snapshot,
+    package_revision,
+    paths_in_package,
+    snapshot_revision,
+)
 
 Task = Literal["text-generation", "text-embeddings"]
 Precision = Literal["full", "fp32", "int8", "int4", "scripted"]
@@ -120,6 +127,18 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def is_installed(self) -> bool:
         return self.weights.scripted or self.weights.remote or self.weights_path() is not None
 
+    @cached_property
+    def weights_revision(self) -> str:
+        """Which weights these are, as far as their source tells; empty where they are not on this machine."""
+        weights, path = self.weights, self.weights_path()
+        if weights.scripted:
+            return "scripted"
+        if path is None:
+            return ""
+        if weights.package:
+            return package_revision(weights.package, weights.file or weights.folder or "")
+        return snapshot_revision(weights.hub, path) if weights.hub else folder_revision(path)
+
     @property
     def local_engines(self) -> int:
         """Engine processes of this model on this machine."""
@@ -188,10 +207,12 @@ class Catalog:
         needed = entry.needed_bytes * (entry.engines if entry.is_loaded_at_start else 1)
         if self.memory_budget is None or needed <= self.memory_budget - kept_bytes:
             return None
-        kept = f", of which other models keep {format_memory(kept_bytes)}" if kept_bytes else ""
+        budget = format_memory(self.memory_budget)
+        if kept_bytes:
+            budget = f"{budget}, of which other models keep {format_memory(kept_bytes)}"
         return (
             f"{entry.name} needs about {format_memory(needed)} of memory; the budget of all models is "
-            f"{format_memory(self.memory_budget)}{kept} (JETON_MEMORY_BUDGET)."
+            f"{budget} (JETON_MEMORY_BUDGET)."
         )
 
     @property

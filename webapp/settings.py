@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 from msgspec import Struct
 
@@ -20,6 +21,15 @@ LONGEST_SOCKET_PATH = 107
 # What engines may take of the machine's memory unless a setting says otherwise: the rest is for the system, its
 # cache of files, and the web processes.
 SHARE_OF_MEMORY = 0.75
+SQLITE = "sqlite:///"
+# What else a password has in it is percent-encoded: otherwise nobody knows where it ends.
+POSTGRESQL_URL = r"""
+    (?P<scheme>postgres|postgresql|postgresql\+psycopg)://
+    (?:[^:@/?\#]*(?::[^:@/?\#]*)?@)?
+    (?P<host>\[[0-9A-Fa-f:.]+\]|[^@:/?\#\[\],]*)(?::[0-9]{1,5})?
+    (?:/(?P<database>[^@:/?\#]*))?
+    (?:\?[^\#]*)?
+"""
 
 
 class SettingInvalid(Exception):
@@ -60,10 +70,29 @@ class Settings(Struct, frozen=True, kw_only=True):
     idle_unload_seconds: float = 600.0
     log_level: str = "info"
     log_format: str = "text"
+    # Where another one than the file in the data folder is meant; may hold a password.
+    own_database_url: str | None = None
+    is_sharing_allowed: bool = True
+    is_link_for_ever_allowed: bool = False
+    # Most shared links of one browser, and of all together.
+    links_of_one: int = 200
+    links_total: int = 20_000
+    # Which sites may show a shared link in a frame, as a content security policy names them.
+    embed_ancestors: str = "*"
 
     @property
     def database_url(self) -> str:
-        return f"sqlite:///{self.data_dir / 'jeton.sqlite3'}"
+        """As SQLAlchemy takes it."""
+        return self.own_database_url or f"sqlite:///{self.data_dir / 'jeton.sqlite3'}"
+
+    @property
+    def database_title(self) -> str:
+        """Which database it is, for people; never its password."""
+        if found := re.fullmatch(POSTGRESQL_URL, self.database_url, re.VERBOSE):
+            sockets = re.search(r"[?&]host=([^&]*)", self.database_url)
+            host = found["host"] or (unquote(sockets[1]) if sockets else "") or "the default host"
+            return f"PostgreSQL, {unquote(found['database'] or '') or 'the default database'} at {host}"
+        return f"SQLite, {self.database_url.removeprefix(SQLITE)}"
 
     @property
     def keys_dir(self) -> Path:
@@ -115,6 +144,12 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         idle_unload_seconds=_integer(environ, "JETON_IDLE_UNLOAD_SECONDS", 600, least=0, most=86_400),
         log_level=_choice(environ, "JETON_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
         log_format=_choice(environ, "JETON_LOG_FORMAT", "text", ("text", "json")),
+        own_database_url=_database_url(environ, "DATABASE_URL"),
+        is_sharing_allowed=_switch(environ, "JETON_LINKS", is_on_by_default=True),
+        is_link_for_ever_allowed=_switch(environ, "JETON_LINKS_FOR_EVER", is_on_by_default=False),
+        links_of_one=_integer(environ, "JETON_LINKS_OF_ONE", 200, least=1, most=100_000),
+        links_total=_integer(environ, "JETON_LINKS_TOTAL", 20_000, least=1, most=10_000_000),
+        embed_ancestors=_ancestors(environ, "JETON_EMBED_ANCESTORS"),
     )
 
 
@@ -133,6 +168,10 @@ def make_folders(settings: Settings) -> None:
                 folder.chmod(mode)
         except OSError as error:
             raise SettingInvalid(name, f"names a folder that cannot be made: {folder}: {error.strerror}") from error
+    if settings.database_url.startswith(SQLITE):
+        file = Path(settings.database_url.removeprefix(SQLITE))
+        if not file.parent.is_dir():
+            raise SettingInvalid("DATABASE_URL", f"names a file in a folder that is not there: {file.parent}")
 
 
 def _run_dir(data_dir: Path) -> Path:
@@ -190,6 +229,35 @@ def _tcp_address(environ: Mapping[str, str], name: str) -> str | None:
     if text and not re.fullmatch(r"tcp://[^\s/]+:[0-9]{1,5}", text):
         raise SettingInvalid(name, f"must be an address such as tcp://10.0.0.1:9470, not {text!r}")
     return text or None
+
+
+def _database_url(environ: Mapping[str, str], name: str) -> str | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    # No sentence repeats it: it may hold a password.
+    if not re.fullmatch(r"[!-~]+", text):
+        raise SettingInvalid(name, "must have no space, and nothing outside ASCII that is not percent-encoded")
+    if text.startswith(SQLITE):
+        if text.removeprefix(SQLITE) in ("", ":memory:") or "?" in text:
+            raise SettingInvalid(name, "must name a file after sqlite:/// and nothing else: several processes open it")
+        return text
+    found = re.fullmatch(POSTGRESQL_URL, text, re.VERBOSE)
+    if found is None:
+        raise SettingInvalid(
+            name,
+            "must be such as postgresql://user:password@host:5432/database, with what is special in the password "
+            "percent-encoded, or such as sqlite:////var/lib/jeton/jeton.sqlite3",
+        )
+    return f"postgresql+psycopg{text.removeprefix(found['scheme'])}"
+
+
+def _ancestors(environ: Mapping[str, str], name: str) -> str:
+    text = environ.get(name) or "*"
+    site = r"https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?"
+    if not re.fullmatch(rf"\*|none|{site}( {site})*", text):
+        raise SettingInvalid(name, f"must be *, none, or sites such as https://example.com, not {text!r}")
+    return "'none'" if text == "none" else text
 
 
 def _device(environ: Mapping[str, str], name: str) -> str:

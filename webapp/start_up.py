@@ -46,6 +46,7 @@ class StartUpReport:
         self._percent = -1
         self._token: subprocess.Popen[str] | None = None if settings.api_token else _start_making_token()
         print("Jeton starts.", flush=True)
+        print(f"Database: {settings.database_title}.", flush=True)
 
     def take_turn(self) -> None:
         """Ask, read, print what is new; nothing once the report is complete."""

@@ -17,7 +17,7 @@ from benchmarks.load.server import LoadServer, write_catalog
 _SUBMITTERS = 4
 
 
-class _Serve(Program):
+class JetonProgram(Program):
     """`python -m webapp serve` with a data folder of its own."""
 
     def __init__(self, processes: int) -> None:
@@ -54,7 +54,7 @@ class JetonLoad(LoadServer):
     name = "jeton"
 
     def __init__(self, processes: int) -> None:
-        self._serve = _Serve(processes)
+        self._serve = JetonProgram(processes)
         self.programs = [self._serve]
 
     @property

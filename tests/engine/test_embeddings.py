@@ -17,7 +17,7 @@ from tests.engine.driving import Answer, Drive, answer_of, request
 from webapp.catalog import CatalogEntry, read_catalog
 from webapp.engine.embedding_model import TorchEmbedder, read_sentence_files
 from webapp.engine.embedding_runner import EmbeddingRunner, Text
-from webapp.engine.errors import EngineError
+from webapp.engine.errors import EngineError, FeatureUnsupported
 from webapp.engine.loader import load_runner
 from webapp.engine.scripted_embeddings import ScriptedEmbedder, scripted_vector
 from webapp.engine.weights import ModelLoadFailed
@@ -78,7 +78,7 @@ def test_vectors_are_those_of_transformers_pooled_as_the_files_say(runner: Embed
             mean = model(**inputs).last_hidden_state[0].mean(0)
         assert vector == pytest.approx((mean / mean.norm()).numpy(), abs=1e-5)
     assert answer.end == Finished("stop", Usage(tokens, len(_TEXTS)))
-    assert answer.started and answer.started.prompt_tokens == tokens
+    assert answer.started and answer.started.prompt_tokens == tokens == runner.count_tokens(_asked(_TEXTS))
     assert [delta.token_ids for delta in answer.deltas] == [(0,)] * len(_TEXTS)
 
 
@@ -244,6 +244,9 @@ def test_a_full_engine_and_one_without_texts_refuse(scripted: EmbeddingRunner):
 
     assert isinstance(taken[-1].end, Failed) and taken[-1].end.code == "EngineFull"
     assert isinstance(asked_for_text.end, Failed) and asked_for_text.end.code == "FeatureUnsupported"
+    with pytest.raises(FeatureUnsupported):
+        scripted.count_tokens(request())
+    assert scripted.count_tokens(_asked(["a full engine", "counts all the same"])) == 7
 
 
 class _Fragile(ScriptedEmbedder):

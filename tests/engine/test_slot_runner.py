@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from tests.engine.driving import Answer, Drive, Reference, answer_of, dispatch, request, spy_on_prefill
 from tests.engine.tiny import tiny_runner
+from webapp.engine.errors import InvalidPrompt
 from webapp.engine.slot_model import SlotModel
 from webapp.engine.slot_runner import SlotRunner
 from webapp.wire.generation import Failed, Finished, GenerationRequest, Message, Usage
@@ -333,6 +335,20 @@ def test_an_invalid_prompt_fails_at_the_start(runner: SlotRunner):
     refused = answer_of(runner, request("", raw=True))
 
     assert isinstance(refused.end, Failed) and refused.end.code == "InvalidPrompt"
+
+
+def test_tokens_are_counted_as_they_are_read_also_where_they_are_too_many(runner: SlotRunner):
+    asked = [request("Say hello."), request("Say hello.", raw=True), request("word " * 3000)]
+    drive = Drive(runner)
+    started = [drive.start(replace(each, max_tokens=1)).started for each in asked[:2]]
+
+    counts = [runner.count_tokens(each) for each in asked]
+
+    assert counts[:2] == [each.prompt_tokens for each in started if each]
+    assert counts[2] > 3000 > asked[2].context_window
+    with pytest.raises(InvalidPrompt):
+        runner.count_tokens(request("", raw=True))
+    drive.finish()
 
 
 def test_a_step_with_nothing_running_says_nothing(runner: SlotRunner):

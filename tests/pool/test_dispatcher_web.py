@@ -10,10 +10,12 @@ from webapp.wire.messages import (
     Accepted,
     Attach,
     Detach,
+    DropReaders,
     Ended,
     EnginePing,
     Gone,
     LeaseEvent,
+    ReadersDropped,
     Refused,
     StepEvents,
     Submit,
@@ -391,6 +393,42 @@ def test_detach_of_a_stranger_or_of_nothing_changes_nothing() -> None:
     pool.token(engine, "g", 0)
 
     assert ids(pool.numbered("g")) == [1]
+
+
+def test_dropping_readers_is_told_to_all_who_read_and_to_nobody_else() -> None:
+    pool, (engine,) = serving()
+    pool.submit("g", grace_seconds=15)
+    pool.attach("g", reader=OTHER_WEB)
+    pool.submit("another", reader=b"web-3")
+
+    assert pool.ask(DropReaders(ask=9, generation_id="g", owner=OWNER)) == Accepted(ask=9)
+
+    told = [reader for reader, heard in pool.heard.items() if ReadersDropped("g") in heard]
+    assert sorted(told) == [WEB, OTHER_WEB]
+    assert set(pool.running(engine)) == {"g", "another"}
+
+
+def test_generation_whose_readers_were_dropped_has_its_grace_and_no_more() -> None:
+    pool, (engine,) = serving()
+    pool.submit("g", grace_seconds=15)
+    pool.from_web(DropReaders(ask=9, generation_id="g", owner=OWNER))
+    pool.detach("g")
+
+    pool.wait(14)
+    pool.beat(engine)
+    assert list(pool.running(engine)) == ["g"]
+    pool.wait(2)
+
+    assert pool.running(engine) == {}
+
+
+def test_readers_of_somebody_elses_generation_stay() -> None:
+    pool, _ = serving()
+    pool.submit("g")
+
+    assert pool.ask(DropReaders(ask=9, generation_id="g", owner="another")) == Gone(ask=9)
+    assert pool.ask(DropReaders(ask=10, generation_id="unknown", owner=OWNER)) == Gone(ask=10)
+    assert ReadersDropped("g") not in pool.heard[WEB]
 
 
 def test_what_the_loss_of_one_web_process_brings_reaches_the_others() -> None:

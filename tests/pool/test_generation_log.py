@@ -15,7 +15,7 @@ END = Finished("stop", Usage(3, 3))
 def test_events_are_numbered_from_one_without_a_gap() -> None:
     kept = generation("g")
 
-    published = [kept.append(Delta(0, "a", (7,))), kept.append(Delta(1, "b", (8, 9))), kept.append(END)]
+    published = [kept.append(Delta(0, "a", (7,)), 2.0), kept.append(Delta(1, "b", (8, 9)), 3.0), kept.append(END, 3.0)]
 
     assert [each.event_id for each in published] == [1, 2, 3]
     assert kept.token_ids == [7, 8, 9]
@@ -27,7 +27,7 @@ def test_token_clears_the_suspicion_that_a_lost_engine_left() -> None:
     kept.note_loss(is_crash=True)
     assert kept.is_suspect
 
-    kept.append(Delta(0, "a", (7,)))
+    kept.append(Delta(0, "a", (7,)), 2.0)
 
     assert not kept.is_suspect
 
@@ -36,7 +36,7 @@ def test_token_clears_the_suspicion_that_a_lost_engine_left() -> None:
 def test_replay_gives_only_later_events(after: int) -> None:
     kept = generation("g")
     for event in (Delta(0, "a", (7,)), Delta(1, "b", (8,)), END):
-        kept.append(event)
+        kept.append(event, 2.0)
     kept.ended_at = 5.0
 
     assert [each.event_id for each in kept.replay(after)] == [1, 2, 3][after:]
@@ -45,7 +45,7 @@ def test_replay_gives_only_later_events(after: int) -> None:
 def test_replay_begins_with_the_present_status_while_the_generation_lives() -> None:
     kept = generation("g")
     kept.status = Queued(4)
-    kept.append(Delta(0, "a", (7,)))
+    kept.append(Delta(0, "a", (7,)), 2.0)
 
     assert [(each.event_id, each.event) for each in kept.replay(0)] == [(0, Queued(4)), (1, Delta(0, "a", (7,)))]
 
@@ -79,7 +79,7 @@ def test_memory_of_a_generation_counts_its_texts_and_vectors() -> None:
     kept = generation("g")
     small = kept.approximate_bytes
     kept.submit = replace(kept.submit, request=replace(kept.submit.request, inputs=("x" * 1000,)))
-    kept.append(Delta(0, "v" * 2000, (0,)))
+    kept.append(Delta(0, "v" * 2000, (0,)), 2.0)
 
     assert kept.approximate_bytes >= small + 3000
 

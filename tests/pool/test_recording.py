@@ -24,7 +24,7 @@ def test_generation_is_as_it_was() -> None:
 
     kept = fold.generations["g"]
     assert (kept.text, kept.events, kept.end) == ("ab", [A, B, END], END)
-    assert (kept.prompt_tokens, kept.completion_tokens) == (4, 3)
+    assert (kept.started, kept.completion_tokens) == (Started(4, "cpu", "int4"), 3)
     assert (kept.accepted_at, kept.started_at, kept.first_token_at, kept.ended_at) == (1.0, 2, 3, 5)
     assert (fold.problems, fold.unended()) == ([], [])
     assert fold.totals == Totals(accepted=1, finished=1)

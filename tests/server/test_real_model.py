@@ -147,6 +147,27 @@ def test_int8_variant_loads_at_its_first_use_streams_and_unloads_when_idle(real_
     assert real_server.readiness().status_code == 200
 
 
+def test_counted_tokens_are_those_of_the_prompt_that_is_read(real_server: Server):
+    reader = real_server.reader()
+    form = {
+        "system": "Réponds en français.",
+        "prompt": "Où est New York ? 🗽",
+        "history": [
+            '{"role": "user", "content": "Hello"}',
+            '{"role": "assistant", "content": "Hi. What can I do?"}',
+        ],
+    }
+    count = {"model": STARTER, "csrf_token": reader.csrf_token} | form
+
+    counted = reader.client.post("/tokens", data=count).json()
+    url = reader.submit(model=STARTER, max_tokens="1", **form)
+    with reader.attached(url) as stream:
+        usage = next(event for event in stream if event.name == "usage").json
+
+    assert counted["prompt_tokens"] == usage["prompt_tokens"] > 20
+    assert counted["context_window"] == 4096
+
+
 def test_state_shows_what_runs_where(real_server: Server):
     engine = real_server.engine(STARTER)
 

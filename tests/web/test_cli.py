@@ -14,7 +14,7 @@ from flask import Flask
 from tests.web.conftest import settings_in
 from webapp.__main__ import main
 from webapp.settings import Settings
-from webapp.web import database
+from webapp.web import sqlite
 from webapp.web.create_app import create_app
 
 
@@ -39,7 +39,7 @@ def listed(app: Flask, name: str, *options: str) -> list[dict]:
 def test_command_says_that_the_database_is_held(
     settings: Settings, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 50)
+    monkeypatch.setattr(sqlite, "BUSY_MILLISECONDS", 50)
     app = create_app(settings)
     other = sqlite3.connect(Path(settings.database_url.removeprefix("sqlite:///")), isolation_level=None)
     other.execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from webapp.web import database as database_module
+from webapp.web import sqlite
 from webapp.web.database import Database
 from webapp.web.errors import StorageBusy, StorageFull
 
@@ -81,7 +82,7 @@ def shut(database: Database) -> Iterator[None]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_module, "BUSY_MILLISECONDS", 100)
+    monkeypatch.setattr(sqlite, "BUSY_MILLISECONDS", 100)
     monkeypatch.setattr(database_module, "PATIENCE_SECONDS", 0.2)
 
 

@@ -12,7 +12,7 @@ import pytest
 from flask import Flask, request
 from sqlalchemy.orm import Session
 
-from webapp.web import database as database_module
+from webapp.web import sqlite
 from webapp.web.auth import ApiTokens
 from webapp.web.database import Database
 from webapp.web.errors import ApiTokenInvalid, StorageBusy
@@ -101,7 +101,7 @@ def test_what_another_process_has_just_noted_is_not_noted_again(tokens: ApiToken
 def test_no_request_waits_while_something_else_writes(
     tokens: ApiTokens, database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "BUSY_MILLISECONDS", 60_000)
+    monkeypatch.setattr(sqlite, "BUSY_MILLISECONDS", 60_000)
     token = tokens.create("mine")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -1,12 +1,14 @@
 """A reader's view of a generation: in order, once, whole, whatever is lost or late between the pool and it."""
 
+from collections.abc import Callable
+
 import gevent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from webapp.web import pool_client
-from webapp.web.errors import PoolUnavailable, ReaderLeft
+from webapp.web.errors import GenerationNotFound, InvalidPrompt, PoolUnavailable, ReaderLeft
 from webapp.web.pool_client import PoolClient
 from webapp.web.subscription import MOST_WAITING, Subscription
 from webapp.wire.codec import decode_web_to_pool, encode
@@ -14,15 +16,21 @@ from webapp.wire.generation import Delta, Finished, GenerationRequest, Queued, U
 from webapp.wire.messages import (
     Abort,
     Accepted,
+    AskRecord,
+    AskTokenCount,
     Attach,
     Detach,
+    DropReaders,
     Ended,
+    GenerationRecord,
     Gone,
     PoolHello,
     PoolToWeb,
     Published,
+    ReadersDropped,
     Refused,
     Submit,
+    TokenCount,
     WebToPool,
 )
 
@@ -529,3 +537,82 @@ def test_what_the_killed_pool_did_not_answer_is_asked_again(client: PoolClient, 
 
     # then: whoever asked has noticed nothing
     assert taken(asking.get()) == [1]
+
+
+# --- questions about a generation and a prompt ---
+
+REQUEST = GenerationRequest(model="@a/b", context_window=9, max_tokens=9, seed=1, prompt="Hi")
+
+
+def test_record_is_what_the_pool_says(client: PoolClient, socket: Socket) -> None:
+    record = GenerationRecord(
+        ask=1, request=REQUEST, prompt_tokens=3, device="cpu", precision="int4", texts=[(5, "a")], end=END
+    )
+    gevent.spawn(take, client, record)
+
+    assert client.record("g", "owner") == record
+    assert sent(socket) == [AskRecord(ask=1, generation_id="g", owner="owner")]
+
+
+@pytest.mark.parametrize("ask", [PoolClient.record, PoolClient.drop_readers], ids=["record", "drop"])
+def test_question_about_a_generation_that_is_gone_finds_none(
+    client: PoolClient, ask: Callable[[PoolClient, str, str], object]
+) -> None:
+    gevent.spawn(take, client, Gone(ask=1))
+
+    with pytest.raises(GenerationNotFound):
+        ask(client, "g", "owner")
+
+
+def test_dropped_readers_leave_where_they_can_resume(client: PoolClient, socket: Socket) -> None:
+    # given: a reader of the API, a reader of the playground, and one of another generation
+    api = generate(client)
+    gevent.spawn(take, client, Accepted(ask=2))
+    page = client.attach("g", "owner", after=0)
+    gevent.spawn(take, client, Accepted(ask=3))
+    other = client.attach("other", "owner", after=0)
+    assert page and other
+
+    # when
+    gevent.spawn(take, client, Accepted(ask=4), ReadersDropped("g"), event(1))
+    client.drop_readers("g", "owner")
+
+    # then
+    assert taken(api) == [1]
+    with pytest.raises(ReaderLeft):
+        page.take(0)
+    assert taken(other) == []
+    assert sent(socket)[-1] == DropReaders(ask=4, generation_id="g", owner="owner")
+    # ... and one who comes back is not cut off again.
+    page.close()
+    gevent.spawn(take, client, Accepted(ask=5))
+    back = client.attach("g", "owner", after=1)
+    take(client, event(2))
+    assert back and taken(back) == [2]
+
+
+def test_tokens_are_counted_by_the_pool(client: PoolClient, socket: Socket) -> None:
+    gevent.spawn(take, client, TokenCount(ask=1, prompt_tokens=12))
+    assert client.count_tokens(REQUEST) == 12
+
+    gevent.spawn(take, client, TokenCount(ask=2))
+    assert client.count_tokens(REQUEST) is None
+
+    gevent.spawn(take, client, TokenCount(ask=3, code="InvalidPrompt", message="No system turn."))
+    with pytest.raises(InvalidPrompt, match="No system turn"):
+        client.count_tokens(REQUEST)
+    assert sent(socket)[0] == AskTokenCount(ask=1, request=REQUEST)
+
+
+def test_nobody_who_counts_in_time_is_no_error(
+    client: PoolClient, socket: Socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_client, "COUNT_SECONDS", 0.01)
+    monkeypatch.setattr(pool_client, "ANSWER_SECONDS", 60.0)
+
+    assert client.count_tokens(REQUEST) is None
+    socket.is_full = True
+    assert client.count_tokens(REQUEST) is None
+    # The count that comes too late is nobody's.
+    take(client, TokenCount(ask=1, prompt_tokens=12))
+    assert client._asked == {}

@@ -26,10 +26,14 @@ from webapp.wire.messages import (
     Accepted,
     AskHello,
     AskMetrics,
+    AskRecord,
     AskState,
+    AskTokenCount,
     Attach,
+    CountTokens,
     Detach,
     Dispatch,
+    DropReaders,
     Ended,
     EngineHeartbeat,
     EngineHello,
@@ -37,6 +41,7 @@ from webapp.wire.messages import (
     EngineState,
     EngineStop,
     EngineToPool,
+    GenerationRecord,
     Gone,
     LeaseEvent,
     LoadFailed,
@@ -46,9 +51,12 @@ from webapp.wire.messages import (
     PoolToEngine,
     PoolToWeb,
     Published,
+    ReadersDropped,
     Refused,
     StepEvents,
     Submit,
+    TokenCount,
+    TokensCounted,
     WebHello,
     WebState,
     WebToPool,
@@ -77,6 +85,7 @@ REQUEST = GenerationRequest(
     stop=("\n\n", "END"),
     min_p=0.05,
     logprobs=0,
+    asked_model="@a/asked",
 )
 LOGPROB = ChosenTokenLogprob(1, b"\xf0\x9f", -0.5, (TokenLogprob(1, b"\xf0\x9f", -0.5), TokenLogprob(2, b"", -9999.0)))
 ENGINE = EngineState(
@@ -112,6 +121,9 @@ FROM_WEB = [
     Abort(ask=2, generation_id="g", owner="o"),
     AskState(ask=3, probe=True),
     AskMetrics(ask=4),
+    AskRecord(ask=5, generation_id="g", owner="é"),
+    DropReaders(ask=6, generation_id="g", owner="o"),
+    AskTokenCount(ask=7, request=REQUEST),
 ]
 TO_WEB = [
     PoolHello("epoch", is_first=True),
@@ -137,12 +149,26 @@ TO_WEB = [
         running=3,
     ),
     MetricsText(ask=6, content_type="text/plain", text="# HELP é\n"),
+    GenerationRecord(
+        ask=7,
+        request=REQUEST,
+        prompt_tokens=12,
+        device="cpu",
+        precision="int4",
+        texts=[(0, ""), (15, "Hé\r\n\0"), (2**40, "🗽")],
+        end=Finished("stop", Usage(12, 3), Timings(0.1, 0.2, 0.3)),
+    ),
+    GenerationRecord(ask=8, request=REQUEST, prompt_tokens=0, device="", precision="", texts=[], end=None),
+    ReadersDropped("g"),
+    TokenCount(ask=9, prompt_tokens=12),
+    TokenCount(ask=10, code="InvalidPrompt", message="why"),
 ]
 TO_ENGINE = [
     Dispatch(generation_id="g", lease=2**62, request=REQUEST, token_ids=(1, 2, 3)),
     AbortLease("g", 5),
     EnginePing((1, 2**62)),
     AskHello(),
+    CountTokens(asker=b"\0\xff\x80", ask=2**40, request=REQUEST),
     EngineStop(),
 ]
 FROM_ENGINE = [
@@ -160,6 +186,8 @@ FROM_ENGINE = [
         [LeaseEvent("g", 7, Delta(0, "a", (1,), (LOGPROB,))), LeaseEvent("h", 8, Finished("stop", Usage(1, 1)))]
     ),
     LoadFailed("no weights"),
+    TokensCounted(asker=b"\0\xff\x80", ask=1, prompt_tokens=0),
+    TokensCounted(asker=b"", ask=2**40, code="InvalidPrompt", message="why"),
 ]
 
 
@@ -206,6 +234,16 @@ def test_a_delta_without_log_probabilities_is_read_as_one_that_has_none() -> Non
     frame = codec.encode(["StepEvents", [["g", 1, ["d", 0, "a", [1]]]]])
 
     assert codec.decode_engine_to_pool(frame) == StepEvents([LeaseEvent("g", 1, Delta(0, "a", (1,)))])
+
+
+def test_a_request_of_an_earlier_version_is_read_as_one_for_the_model_that_answers() -> None:
+    request = {"model": "@a/b", "context_window": 9, "max_tokens": 2, "seed": 1, "prompt": "Hi"}
+    frame = codec.encode(["Submit", 1, "g", "o", "c", request, 0.0])
+
+    submit = codec.decode_web_to_pool(frame)
+
+    assert isinstance(submit, Submit)
+    assert (submit.request.asked_model, submit.request.prompt) == ("", "Hi")
 
 
 def _tagged(name: bytes, *rest: bytes) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from webapp.engine.errors import ContextWindowExceeded, EngineError, FeatureUnsupported, NoFreeSlot
-from webapp.wire.generation import Delta, EngineEvent, Failed, Finished, Started, Usage
+from webapp.wire.generation import Delta, EngineEvent, Failed, Finished, GenerationRequest, Started, Usage
 from webapp.wire.messages import Dispatch, LeaseEvent
 
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class EmbeddingRunner:
     def start(self, dispatch: Dispatch) -> LeaseEvent:
         """Started, or Failed where a text is too long or no place is free."""
         try:
-            running = _Running(dispatch, self._read(dispatch), said=len(dispatch.token_ids))
+            running = _Running(dispatch, self._fitting(dispatch.request), said=len(dispatch.token_ids))
         except Exception as error:
             return _failed(dispatch, error)
         self._running[dispatch.lease] = running
@@ -121,6 +121,9 @@ class EmbeddingRunner:
 
     def abort(self, lease: int) -> None:
         self._running.pop(lease, None)
+
+    def count_tokens(self, request: GenerationRequest) -> int:
+        return sum(len(text.token_ids) for text in self._read(request))
 
     def step(self) -> list[LeaseEvent]:
         """Embed one batch."""
@@ -130,13 +133,15 @@ class EmbeddingRunner:
         self._running = {lease: one for lease, one in self._running.items() if one.said < len(one.texts)}
         return events + failed
 
-    def _read(self, dispatch: Dispatch) -> list[Text]:
-        request = dispatch.request
-        if len(self._running) >= self.capacity:
-            raise NoFreeSlot("Every place of this engine is taken.")
+    def _read(self, request: GenerationRequest) -> list[Text]:
         if not request.inputs:
             raise FeatureUnsupported(f"{request.model} makes embeddings, not text.")
-        texts = self._embedder.read(request.inputs)
+        return self._embedder.read(request.inputs)
+
+    def _fitting(self, request: GenerationRequest) -> list[Text]:
+        if len(self._running) >= self.capacity:
+            raise NoFreeSlot("Every place of this engine is taken.")
+        texts = self._read(request)
         longest = max(len(text.token_ids) for text in texts)
         context_window = min(request.context_window, self._embedder.longest_text)
         if longest > context_window:

@@ -18,11 +18,13 @@ from webapp.engine.connection import PoolConnection
 from webapp.engine.runner import LoadProgress, Runner
 from webapp.engine.scripted_embeddings import scripted_embeddings
 from webapp.engine.scripted_runner import load_scripted
+from webapp.engine.token_counts import TokenCounts
 from webapp.engine_keys import EngineKeys, read_engine_keys
 from webapp.settings import Settings
 from webapp.wire.messages import (
     REMOTE_PREFIX,
     AbortLease,
+    CountTokens,
     Dispatch,
     EngineHeartbeat,
     EngineHello,
@@ -54,6 +56,7 @@ class Engine:
         self._leases: tuple[int, ...] = ()
         # Dispatches that were not started yet, by lease.
         self._arrived: dict[int, Dispatch] = {}
+        self._token_counts = TokenCounts()
         hello = EngineHello(engine_id=engine_id, pid=os.getpid(), model=entry.name)
         self._connection = PoolConnection(address, hello, self._heartbeat, keys=keys)
 
@@ -75,12 +78,15 @@ class Engine:
 
     def _take_turn(self, runner: Runner) -> bool:
         """Take what the pool says, then one step; False at the end."""
-        for message in self._messages(is_idle=not runner.leases and not self._arrived):
+        is_idle = not (runner.leases or self._arrived or self._token_counts)
+        for message in self._messages(is_idle=is_idle):
             if message is None or isinstance(message, EngineStop):
                 return False
             self._take_message(runner, message)
         self._leases = (*runner.leases, *self._arrived)
         self._start_arrived(runner)
+        for counted in self._token_counts.answer(runner):
+            self._connection.send(counted)
         events = runner.step() if runner.leases else []
         if events:
             self._connection.send(StepEvents(events))
@@ -104,6 +110,9 @@ class Engine:
                 self._arrived[message.lease] = message
             case AbortLease():
                 self._drop(runner, message.lease)
+            case CountTokens():
+                for given_up in self._token_counts.add(message):
+                    self._connection.send(given_up)
             case EnginePing():
                 for lease in {*runner.leases, *self._arrived} - set(message.leases):
                     self._drop(runner, lease)

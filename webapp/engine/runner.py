@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from webapp.wire.generation import GenerationRequest
 from webapp.wire.messages import Dispatch, LeaseEvent
 
 # Called while a model loads, with the fraction done, between 0 and 1.
@@ -47,6 +48,10 @@ class Runner(Protocol):
 
     def abort(self, lease: int) -> None:
         """Drop the generation now; its place is free when this returns. An unknown lease is ignored."""
+        ...
+
+    def count_tokens(self, request: GenerationRequest) -> int:
+        """How many tokens the prompt has, also where that is more than fits. Raises EngineError."""
         ...
 
     def step(self) -> list[LeaseEvent]:

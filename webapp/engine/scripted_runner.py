@@ -100,7 +100,7 @@ class ScriptedRunner:
         request = dispatch.request
         prompt = _prompt(request)
         script = _script(prompt)
-        prompt_ids = list(range(len(prompt.split())))
+        prompt_ids = list(range(self.count_tokens(request)))
         try:
             if len(prompt_ids) > request.context_window:
                 raise ContextWindowExceeded(
@@ -127,6 +127,11 @@ class ScriptedRunner:
 
     def abort(self, lease: int) -> None:
         self._running.pop(lease, None)
+
+    def count_tokens(self, request: GenerationRequest) -> int:
+        """As many as the prompt, or all messages together, have words."""
+        texts = [request.prompt] if request.prompt is not None else [message.content for message in request.messages]
+        return sum(len(text.split()) for text in texts)
 
     def step(self) -> list[LeaseEvent]:
         """The next token of every generation that is due, or nearly; sleeps a little where none is."""

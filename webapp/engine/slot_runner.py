@@ -82,6 +82,9 @@ class SlotRunner:
             if sequence.lease == lease:
                 self._scheduler.drop(sequence)
 
+    def count_tokens(self, request: GenerationRequest) -> int:
+        return len(prompt_token_ids(self._tokenizer, request))
+
     def step(self) -> list[LeaseEvent]:
         events = self._end_complete()
         self._scheduler.admit()

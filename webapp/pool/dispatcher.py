@@ -4,7 +4,6 @@ Knows generations, the line and the roster; knows no sockets and no processes, a
 """
 
 import logging
-import os
 from collections.abc import Iterable
 
 import msgspec
@@ -15,12 +14,14 @@ from webapp.pool.endings import Endings
 from webapp.pool.generation_log import Generation, ReaderId, make_probe
 from webapp.pool.generation_store import GenerationStore, is_same_owner
 from webapp.pool.metrics import Metrics
-from webapp.pool.metrics_text import JournalState, metrics_text
+from webapp.pool.metrics_text import JournalState
 from webapp.pool.outbox import Outbox
 from webapp.pool.readers import Readers
 from webapp.pool.recording import RecordedGeneration
+from webapp.pool.reports import Reports
 from webapp.pool.residency import Residency
 from webapp.pool.roster import Engine, EngineKeeper, Roster, load_failure
+from webapp.pool.token_counts import TokenCounts
 from webapp.pool.waiting_line import Refusal, WaitingLine
 from webapp.wire.generation import Delta, Finished, Started
 from webapp.wire.messages import (
@@ -29,9 +30,12 @@ from webapp.wire.messages import (
     Accepted,
     AskHello,
     AskMetrics,
+    AskRecord,
     AskState,
+    AskTokenCount,
     Attach,
     Detach,
+    DropReaders,
     EngineHeartbeat,
     EngineHello,
     EnginePing,
@@ -40,10 +44,10 @@ from webapp.wire.messages import (
     Gone,
     LeaseEvent,
     LoadFailed,
-    PoolState,
     Refused,
     StepEvents,
     Submit,
+    TokensCounted,
     WebHello,
     WebToPool,
 )
@@ -88,19 +92,29 @@ class Dispatcher:
         )
         self._metrics = Metrics(entry.name for entry in catalog.entries if entry.is_installed)
         self._endings = Endings(roster, line, self._generations, self.outbox, self._metrics)
+        self._token_counts = TokenCounts(roster, self._readers, self.outbox)
+        self._reports = Reports(
+            self._generations,
+            roster,
+            line,
+            epoch=epoch,
+            readers=self._readers,
+            residency=self._residency,
+            metrics=self._metrics,
+            journal=journal,
+            memory_budget=catalog.memory_budget,
+        )
         self._assignment = Assignment(roster, line, self._residency, self._endings, self.outbox, self._metrics)
 
     def restore(self, recorded: Iterable[RecordedGeneration], now: float) -> None:
         """Take over what an earlier pool has accepted: what has not ended goes on from its last token."""
         for record in recorded:
-            generation = Generation.from_record(record, reader_left_at=now + READERS_RETURN_SECONDS)
-            self._generations.add(generation)
-            if generation.is_ended:
-                self._generations.keep_ended(generation)
-                continue
+            self._generations.add(Generation.from_record(record, reader_left_at=now + READERS_RETURN_SECONDS))
+        self._generations.keep_those_ended()
+        for generation in self._generations.unended:
             self._line.restore(generation)
             try:
-                self._roster.ensure(self._catalog.find(record.submit.request.model))
+                self._roster.ensure(self._catalog.find(generation.submit.request.model))
             except ModelNotFound as error:
                 self._endings.fail(generation, "ModelNotFound", str(error), now)
 
@@ -124,14 +138,21 @@ class Dispatcher:
                 if generation:
                     self._abort(generation, "stopped", now)
                 self.outbox.reply(reader, Accepted(ask=message.ask) if generation else Gone(ask=message.ask))
+            case DropReaders():
+                generation = self._generations.owned(message.generation_id, message.owner)
+                if generation:
+                    self._readers.drop(generation)
+                self.outbox.reply(reader, Accepted(ask=message.ask) if generation else Gone(ask=message.ask))
             case AskState():
                 if message.probe:
                     self._probe(now)
-                self.outbox.reply(reader, self._state(message.ask, now))
+                self.outbox.reply(reader, self._reports.state(message.ask, now))
             case AskMetrics():
-                readers = sum(len(generation.readers) for generation in self._generations.unended)
-                state = self._state(message.ask, now)
-                self.outbox.reply(reader, metrics_text(self._metrics, state, journal=self._journal, readers=readers))
+                self.outbox.reply(reader, self._reports.metrics(message.ask, now))
+            case AskRecord():
+                self.outbox.reply(reader, self._reports.record(message))
+            case AskTokenCount():
+                self._token_counts.ask(reader, message)
 
     def _submit(self, reader: ReaderId, submit: Submit, now: float) -> None:
         if generation := self._generations.find(submit.generation_id):
@@ -214,6 +235,8 @@ class Dispatcher:
                     self._assignment.dispatch_waiting(engine.entry.name, now)
             case LoadFailed():
                 engine.error = message.message
+            case TokensCounted():
+                self._token_counts.answer(message)
 
     def ping_engine(self, engine: Engine) -> None:
         """Tell the engine that the pool lives, and which leases are its own."""
@@ -267,7 +290,7 @@ class Dispatcher:
         event = row.event
         if isinstance(event, Started):
             self._metrics.started(generation, event)
-            generation.prompt_tokens = event.prompt_tokens
+            generation.started = event
             self.outbox.publish_status(generation, event)
             return
         if isinstance(event, Delta):
@@ -277,7 +300,7 @@ class Dispatcher:
             self._metrics.made(generation, event, now)
             engine.last_token_at = generation.last_token_at = now
             generation.first_token_at = generation.first_token_at or now
-            self.outbox.publish(generation, event)
+            self.outbox.publish(generation, event, now)
             return
         if isinstance(event, Finished):
             engine.last_token_at = now
@@ -330,7 +353,7 @@ class Dispatcher:
                 self.give_up(engine, now)
         self._review_residency(now)
         self._assignment.pass_time()
-        self.outbox.forget(self._generations.forget_old(now))
+        self.outbox.forget(self._generations.forget_old(now, journal_bytes=self._journal.size))
 
     def _abort(self, generation: Generation, cause: str, now: float) -> None:
         if not generation.is_ended:
@@ -372,8 +395,6 @@ class Dispatcher:
                 self._assignment.fail_waiting(model, obstacle, now)
             self._assignment.dispatch_waiting(model, now)
 
-    # --- state -------------------------------------------------------------------------------------
-
     def _probe(self, now: float) -> None:
         """Make every engine that has long been silent, and has nothing to do, produce one token."""
         for engine in self._roster:
@@ -381,19 +402,6 @@ class Dispatcher:
             if is_fresh or engine.leases or engine.room == 0:
                 continue
             self._assignment.give(engine, make_probe(engine.entry, now), now)
-
-    def _state(self, ask: int, now: float) -> PoolState:
-        return PoolState(
-            ask=ask,
-            epoch=self.epoch,
-            pid=os.getpid(),
-            parent_pid=os.getppid(),
-            engines=[engine.state(now, taken_bytes=self._residency.taken_bytes(engine)) for engine in self._roster],
-            web_processes=self._readers.states(),
-            waiting=self._line.counts(),
-            running=sum(len(engine.leases) for engine in self._roster),
-            memory_budget=self._catalog.memory_budget,
-        )
 
 
 def _is_room(engines: list[Engine], now: float) -> bool:

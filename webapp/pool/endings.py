@@ -38,7 +38,7 @@ class Endings:
         generation.ended_at = now
         if generation.is_probe:
             return
-        self._outbox.publish(generation, event)
+        self._outbox.publish(generation, event, now)
         self._generations.keep_ended(generation)
         self._metrics.ended(generation, event)
         log.info("generation ended", extra={"fields": generation.describe_end(event, now)})

@@ -4,17 +4,27 @@ The events are numbered 1, 2, 3, … and kept until the generation is forgotten,
 take up where it left off. Their number is bounded by the model's sequence length.
 """
 
-from collections.abc import Iterator
+from array import array
 from dataclasses import dataclass, field
 
 import msgspec
 
 from webapp.catalog import CatalogEntry
 from webapp.pool.recording import RecordedGeneration
-from webapp.wire.generation import Delta, Failed, Finished, GenerationEvent, GenerationRequest, Timings, Usage
+from webapp.wire.generation import (
+    Delta,
+    Failed,
+    Finished,
+    GenerationEvent,
+    GenerationRequest,
+    Started,
+    Timings,
+    Usage,
+)
 from webapp.wire.messages import Published, Submit
 
-# Rough sizes: by sys.getsizeof an event with one token id has 203 bytes, and its places in two lists 16 more.
+# Rough sizes: by sys.getsizeof an event with one token id has 203 bytes, and its places in two lists and an array 24
+# more.
 BYTES_PER_GENERATION = 2000
 BYTES_PER_PIECE = 300
 # What the loss of an engine says against a generation that ran on it. One that was killed may have been killed from
@@ -45,6 +55,8 @@ class Generation:
     missing_beats: int = 0
     # The numbered events; event id n is at index n - 1.
     events: list[Delta | Finished | Failed] = field(default_factory=list)
+    # When each of them was published, never before the one before it. An array: a list of floats takes four times that.
+    event_times: "array[float]" = field(default_factory=lambda: array("d"))
     # The last event that is not numbered: place in line, loading, started.
     status: GenerationEvent | None = None
     readers: set[ReaderId] = field(default_factory=set)
@@ -54,7 +66,8 @@ class Generation:
     is_recovered: bool = False
     # Made by the pool itself, to see that an engine works; nobody reads it.
     is_probe: bool = False
-    prompt_tokens: int = 0
+    # What the last engine that took it has said.
+    started: Started | None = None
     token_ids: list[int] = field(default_factory=list)
     first_token_at: float | None = None
     last_token_at: float | None = None
@@ -70,17 +83,33 @@ class Generation:
             dispatched_at=record.started_at,
             reader_left_at=reader_left_at,
             ended_at=record.ended_at,
-            prompt_tokens=record.prompt_tokens,
+            started=record.started,
             first_token_at=record.first_token_at,
             last_token_at=record.last_token_at,
         )
-        for event in record.events:
-            generation.append(event)
+        for event, at in zip(record.events, record.event_times, strict=True):
+            generation.append(event, at)
         return generation
 
     @property
     def generation_id(self) -> str:
         return self.submit.generation_id
+
+    @property
+    def prompt_tokens(self) -> int:
+        """0 until an engine has read its prompt."""
+        return self.started.prompt_tokens if self.started else 0
+
+    @property
+    def end(self) -> Finished | Failed | None:
+        """How it ended; None while it has not."""
+        last = self.events[-1] if self.events else None
+        return None if isinstance(last, Delta) else last
+
+    @property
+    def has_page(self) -> bool:
+        """A page shows it, whose reader may come back to it, and share it."""
+        return self.submit.grace_seconds > 0
 
     @property
     def is_suspect(self) -> bool:
@@ -100,7 +129,7 @@ class Generation:
     def approximate_bytes(self) -> int:
         """The memory it takes, roughly: what bounds how many are kept."""
         request = self.submit.request
-        prompt = sum(map(len, _texts(request)))
+        prompt = sum(map(len, request.texts()))
         calls = sum(len(message.tool_calls) for message in request.messages)
         pieces = len(self.events) + len(request.messages) + calls + len(request.tools)
         if request.logprobs is not None:
@@ -114,9 +143,10 @@ class Generation:
         """An engine was lost under it."""
         self.blame += CRASH_BLAME if is_crash else KILL_BLAME
 
-    def append(self, event: Delta | Finished | Failed) -> Published:
-        """Number the event and keep it."""
+    def append(self, event: Delta | Finished | Failed, at: float) -> Published:
+        """Number the event, published at this moment, and keep it."""
         self.events.append(event)
+        self.event_times.append(at)
         if isinstance(event, Delta):
             self.token_ids.extend(event.token_ids)
             self.blame = 0
@@ -153,20 +183,6 @@ class Generation:
             Published(self.generation_id, event_id, event)
             for event_id, event in enumerate(self.events[after:], start=after + 1)
         ]
-
-
-def _texts(request: GenerationRequest) -> Iterator[str]:
-    """All that can be long in a request."""
-    yield request.prompt or ""
-    yield request.json_schema or ""
-    yield from request.inputs
-    yield from request.stop
-    for message in request.messages:
-        yield from (message.content, message.name, message.tool_call_id)
-        for call in message.tool_calls:
-            yield from (call.name, call.arguments, call.call_id)
-    for tool in request.tools:
-        yield from (tool.name, tool.description, tool.parameters)
 
 
 def make_probe(entry: CatalogEntry, now: float) -> Generation:

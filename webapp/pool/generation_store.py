@@ -5,10 +5,17 @@ from collections import deque
 from collections.abc import Iterator
 
 from webapp.pool.generation_log import Generation
+from webapp.wire.generation import Finished
 
-# How long an ended generation can still be resumed, and how much memory all of these may take.
+# How long an ended generation can still be resumed, and how long one whose answer is whole and has a page: its reader
+# may look at it for a while before sharing it.
 KEPT_SECONDS = 600.0
+PAGE_KEPT_SECONDS = 3600.0
+# How much memory all of these may take.
 MOST_KEPT_BYTES = 128 * 1024 * 1024
+# A file of the journal stays as long as any before it, and the next pool reads all of them before it answers, some 10 MB
+# in a second: where they are more than this, pages get no more time than others.
+ROOMY_JOURNAL_BYTES = 16 * 1024 * 1024
 
 
 class GenerationStore:
@@ -17,7 +24,9 @@ class GenerationStore:
     def __init__(self) -> None:
         self._generations: dict[str, Generation] = {}
         self._unended: dict[str, Generation] = {}
+        # Each in the order of their ends.
         self._ended: deque[Generation] = deque()
+        self._ended_pages: deque[Generation] = deque()
         self._kept_bytes = 0
 
     def __iter__(self) -> Iterator[Generation]:
@@ -41,23 +50,41 @@ class GenerationStore:
         return generation if generation and is_same_owner(generation.submit.owner, owner) else None
 
     def keep_ended(self, generation: Generation) -> None:
-        """Its end has come: it can be resumed until `forget_old` drops it."""
+        """Its end has come, after those that were kept before: it can be resumed until `forget_old` drops it."""
         self._unended.pop(generation.generation_id, None)
-        self._ended.append(generation)
+        is_whole = isinstance(generation.end, Finished)
+        kept = self._ended_pages if generation.has_page and is_whole else self._ended
+        kept.append(generation)
         self._kept_bytes += generation.approximate_bytes
 
-    def forget_old(self, now: float) -> list[str]:
+    def keep_those_ended(self) -> None:
+        """Keep all that had ended before they were added."""
+        ended = [generation for generation in self.unended if generation.is_ended]
+        for generation in sorted(ended, key=lambda generation: generation.ended_at or 0.0):
+            self.keep_ended(generation)
+
+    def forget_old(self, now: float, *, journal_bytes: int) -> list[str]:
         """Drop those that ended long ago, and the oldest where too much is kept; the ids of these."""
+        page_seconds = PAGE_KEPT_SECONDS if journal_bytes <= ROOMY_JOURNAL_BYTES else KEPT_SECONDS
         forgotten: list[str] = []
-        while self._ended and (self._kept_bytes > MOST_KEPT_BYTES or self._is_old(self._ended[0], now)):
-            oldest = self._ended.popleft()
-            self._kept_bytes -= oldest.approximate_bytes
-            del self._generations[oldest.generation_id]
-            forgotten.append(oldest.generation_id)
+        for kept, seconds in ((self._ended, KEPT_SECONDS), (self._ended_pages, page_seconds)):
+            while kept and now - _end_of(kept) > seconds:
+                forgotten.append(self._forget_first(kept))
+        while self._kept_bytes > MOST_KEPT_BYTES:
+            forgotten.append(self._forget_first(min(filter(None, (self._ended, self._ended_pages)), key=_end_of)))
         return forgotten
 
-    def _is_old(self, generation: Generation, now: float) -> bool:
-        return generation.ended_at is not None and now - generation.ended_at > KEPT_SECONDS
+    def _forget_first(self, kept: deque[Generation]) -> str:
+        oldest = kept.popleft()
+        self._kept_bytes -= oldest.approximate_bytes
+        del self._generations[oldest.generation_id]
+        return oldest.generation_id
+
+
+def _end_of(kept: deque[Generation]) -> float:
+    ended_at = kept[0].ended_at
+    assert ended_at is not None
+    return ended_at
 
 
 def is_same_owner(owner: str, other: str) -> bool:

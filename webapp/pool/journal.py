@@ -56,7 +56,7 @@ class Journal:
         self.totals = Totals()
         self._folder = folder
         self._segment_bytes = segment_bytes
-        self._boot_id = _BOOT_ID.read_text("ascii").strip()
+        self.boot_id = _BOOT_ID.read_text("ascii").strip()
         self._segments: list[Segment] = []
         self._folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._descriptor: int | None = None
@@ -85,25 +85,21 @@ class Journal:
         """How long the oldest bytes have waited that a loss of power would take; 0 where there are none."""
         return self._sync.lag_seconds
 
-    def recover(self) -> Iterator[tuple[Record, bool]]:
-        """The records of earlier pools, in order, each with whether its clock is the present one.
-
-        Cuts the end of a file off that was not written whole.
-        """
+    def recover(self) -> Iterator[Record]:
+        """The records of earlier pools, in order. Cuts the end of a file off that was not written whole."""
         known: set[str] = set()
         for path in segment_paths(self._folder):
             segment = Segment(path)
-            is_same_clock = False
             for record, segment.size in read_records(path):
                 for row in record.rows:
                     if isinstance(row, SegmentRow):
-                        is_same_clock, self.totals = row.boot_id == self._boot_id, row.totals
+                        self.totals = row.totals
                     else:
                         # Rows of a generation whose beginning is gone are of one that was forgotten.
                         self._note(segment, row, is_known=isinstance(row, AcceptedRow) or row.generation_id in known)
                         if isinstance(row, AcceptedRow):
                             known.add(row.generation_id)
-                yield record, is_same_clock
+                yield record
             self._segments.append(segment)
             _cut(segment)
 
@@ -158,7 +154,7 @@ class Journal:
             self._sync.finish(self._descriptor)
             self._descriptor = None
         self._segments.append(Segment(self._folder / f"{number:08}.journal"))
-        self._add(Record(now, [SegmentRow(self._boot_id, self.totals)]))
+        self._add(Record(now, [SegmentRow(self.boot_id, self.totals)]))
 
     def _add(self, record: Record) -> None:
         frame = encode_record(record)

@@ -45,9 +45,9 @@ class Outbox:
         """Say something to one engine."""
         self._turn.to_engines.append((engine_id, message))
 
-    def publish(self, generation: Generation, event: Delta | Finished | Failed) -> None:
+    def publish(self, generation: Generation, event: Delta | Finished | Failed, now: float) -> None:
         """Number and keep the event, and tell all readers."""
-        published = generation.append(event)
+        published = generation.append(event, now)
         self._turn.rows.append(EventRow(generation.generation_id, event))
         for reader in generation.readers:
             self.reply(reader, published)

@@ -18,6 +18,7 @@ from webapp.catalog import read_catalog
 from webapp.pool.dispatcher import Dispatcher
 from webapp.pool.engine_processes import EngineProcesses
 from webapp.pool.journal import Journal
+from webapp.pool.journal_clock import JournalClock
 from webapp.pool.recording import Recording
 from webapp.pool.remote_door import RemoteDoor
 from webapp.pool.roster import Roster
@@ -107,10 +108,10 @@ class Pool:
     def _recover(self) -> None:
         """Take over what an earlier pool has left in the journal."""
         now = time.monotonic()
-        recording = Recording()
-        for record, is_same_clock in self._journal.recover():
-            # After a boot the clock began anew: what is known of the time before is its order.
-            recording.take(record, min(record.at, now) if is_same_clock else now)
+        recording, clock = Recording(), JournalClock()
+        for record in self._journal.recover():
+            recording.take(record, clock.read(record))
+        recording.move(clock.behind(now, boot_id=self._journal.boot_id))
         for problem in recording.problems:
             log.error("the journal: %s", problem)
         self._dispatcher.restore(recording.generations.values(), now)

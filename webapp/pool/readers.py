@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from webapp.pool.generation_log import Generation, ReaderId
 from webapp.pool.generation_store import GenerationStore
 from webapp.pool.outbox import Outbox
-from webapp.wire.messages import Accepted, Attach, Ended, Gone, PoolHello, WebHello, WebState
+from webapp.wire.messages import Accepted, Attach, Ended, Gone, PoolHello, ReadersDropped, WebHello, WebState
 
 # A web process that has said nothing for this many seconds is gone, and so are its readers.
 WEB_LATE_SECONDS = 3.0
@@ -57,6 +57,15 @@ class Readers:
         generation.readers.discard(reader)
         if not generation.readers and not generation.is_ended and generation.reader_left_at is None:
             generation.reader_left_at = now
+
+    def drop(self, generation: Generation) -> None:
+        """Have every web process cut off who reads the generation there; they come back by themselves."""
+        for reader in generation.readers:
+            self._outbox.reply(reader, ReadersDropped(generation.generation_id))
+
+    def is_known(self, reader: ReaderId) -> bool:
+        """Whether this web process lives, as far as is known."""
+        return reader in self._web_processes
 
     def lose(self, reader: ReaderId, now: float) -> list[Generation]:
         """The web process is gone, or does not take messages: the generations it has read."""

@@ -9,7 +9,7 @@ from webapp.wire.messages import Submit
 
 @dataclass
 class RecordedGeneration:
-    """One generation as the journal has it. Times are monotonic seconds."""
+    """One generation as the journal has it. Times are seconds of one clock."""
 
     submit: Submit
     accepted_at: float
@@ -17,9 +17,12 @@ class RecordedGeneration:
     first_token_at: float | None = None
     last_token_at: float | None = None
     ended_at: float | None = None
-    prompt_tokens: int = 0
+    # What the last engine that took it has said.
+    started: Started | None = None
     # The numbered events; event id n is at index n - 1.
     events: list[Delta | Finished | Failed] = field(default_factory=list)
+    # When each of them was kept.
+    event_times: list[float] = field(default_factory=list)
     completion_tokens: int = 0
 
     @property
@@ -45,9 +48,10 @@ class RecordedGeneration:
             return problem
         if isinstance(event, Started):
             self.started_at = self.started_at or at
-            self.prompt_tokens = event.prompt_tokens
+            self.started = event
             return problem
         self.events.append(event)
+        self.event_times.append(at)
         if isinstance(event, Delta):
             self.first_token_at = self.first_token_at or at
             self.last_token_at = at
@@ -55,6 +59,15 @@ class RecordedGeneration:
         else:
             self.ended_at = at
         return problem
+
+    def move(self, seconds: float) -> None:
+        """Shift all its moments: they are given in those of another clock."""
+        self.accepted_at += seconds
+        self.started_at = _moved(self.started_at, seconds)
+        self.first_token_at = _moved(self.first_token_at, seconds)
+        self.last_token_at = _moved(self.last_token_at, seconds)
+        self.ended_at = _moved(self.ended_at, seconds)
+        self.event_times = [at + seconds for at in self.event_times]
 
     def _problem(self, event: Started | Delta | Finished | Failed) -> str | None:
         if self.end:
@@ -68,6 +81,10 @@ class RecordedGeneration:
                 return None
 
 
+def _moved(at: float | None, seconds: float) -> float | None:
+    return None if at is None else at + seconds
+
+
 class Recording:
     """The fold of all records, in order."""
 
@@ -77,7 +94,7 @@ class Recording:
         self.problems: list[str] = []
 
     def take(self, record: Record, at: float) -> None:
-        """Take the next record, whose moment on the present clock is `at`."""
+        """Take the next record, whose moment is `at`."""
         for row in record.rows:
             if isinstance(row, SegmentRow):
                 self.totals = row.totals
@@ -88,6 +105,11 @@ class Recording:
                 self._accept(row.submit, at)
             else:
                 self._take_event(row.generation_id, row.event, at)
+
+    def move(self, seconds: float) -> None:
+        """Shift all moments by so much, where that is anything."""
+        for generation in self.generations.values() if seconds else ():
+            generation.move(seconds)
 
     def unended(self) -> list[RecordedGeneration]:
         """Those that go on, or would."""

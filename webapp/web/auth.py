@@ -26,7 +26,7 @@ START_UP_NAME = "start-up"
 MOST_START_UP_TOKENS = 10
 LONGEST_TOKEN = 512
 # In digits.
-LONGEST_ID = 18
+LONGEST_ID = 9
 
 
 class Holder(Struct, frozen=True, kw_only=True):

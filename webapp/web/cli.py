@@ -1,12 +1,13 @@
-"""Commands for operators: `create-token`, `list-tokens`, `revoke-token`, `upgrade-database`.
+"""Commands for operators: of API tokens, of shared links, and `upgrade-database`.
 
-`flask` runs them, and `python -m webapp` does. No command prints a hash, nor a token but at its making.
+`flask` runs them, and `python -m webapp` does. No command prints a hash, nor a token but at its making, nor what a
+shared link shows.
 """
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,8 +18,12 @@ from flask.cli import ScriptInfo
 from webapp.web.auth import SCOPES, ApiTokens
 from webapp.web.database import Database
 from webapp.web.errors import StorageBusy, StorageFull
+from webapp.web.links.commands import add_link_commands
+from webapp.web.links.store import SharedLinks
 from webapp.web.token_options import AccountName, Expiry, TokenName
 from webapp.web.token_table import describe, table
+
+CurrentDatabase = Callable[[], AbstractContextManager[None]]
 
 # Far more than any machine does.
 MOST_A_MINUTE = 1_000_000
@@ -29,7 +34,7 @@ def run_command(app: Flask, arguments: Sequence[str]) -> None:
     app.cli.main(list(arguments), prog_name="python -m webapp", obj=ScriptInfo(create_app=lambda: app))
 
 
-def add_commands(app: Flask, *, database: Database, database_lock: Path, tokens: ApiTokens) -> None:
+def add_commands(app: Flask, *, database: Database, database_lock: Path, tokens: ApiTokens, links: SharedLinks) -> None:
     """Add the commands to `flask`. Each brings the schema up to date first."""
 
     @contextmanager
@@ -40,6 +45,17 @@ def add_commands(app: Flask, *, database: Database, database_lock: Path, tokens:
         except (StorageBusy, StorageFull) as error:
             raise click.ClickException(error.message) from error
 
+    _add_token_commands(app, tokens, current_database)
+    add_link_commands(app, links, current_database)
+
+    @app.cli.command("upgrade-database")
+    def upgrade_database() -> None:
+        """Bring the database's schema up to date; gunicorn does it at its start."""
+        with current_database():
+            pass
+
+
+def _add_token_commands(app: Flask, tokens: ApiTokens, current_database: CurrentDatabase) -> None:
     @app.cli.command("create-token")
     @click.option("--name", type=TokenName(), default="unnamed", help="What the token is for; revoke-token takes it.")
     @click.option(
@@ -94,9 +110,3 @@ def add_commands(app: Flask, *, database: Database, database_lock: Path, tokens:
             count = tokens.revoke(id_name_or_token)
         click.echo(f"{count} revoked")
         sys.exit(0 if count else 1)
-
-    @app.cli.command("upgrade-database")
-    def upgrade_database() -> None:
-        """Bring the database's schema up to date; gunicorn does it at its start."""
-        with current_database():
-            pass

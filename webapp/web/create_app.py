@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,19 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from webapp.catalog import read_catalog
 from webapp.settings import PROJECT_FOLDER, Settings, make_folders, read_settings
-from webapp.web import api_page, cli, code_page, languages, metrics, playground, status, token_counts, worker_endpoint
+from webapp.web import (
+    api_page,
+    cli,
+    code_page,
+    language_switch,
+    languages,
+    metrics,
+    playground,
+    status,
+    token_counts,
+    wire_drawer,
+    worker_endpoint,
+)
 from webapp.web.api import envelope
 from webapp.web.api.openai import errors as openai_errors
 from webapp.web.api.openai import routes as openai_routes
@@ -24,6 +37,7 @@ from webapp.web.api.workers_ai.runs import Runs
 from webapp.web.auth import ApiTokens
 from webapp.web.bodies import discard_refused_body, with_readable_bodies
 from webapp.web.callers import behind_proxies
+from webapp.web.compression import compress
 from webapp.web.database import Database
 from webapp.web.embeddings import Embeddings
 from webapp.web.errors import RequestError
@@ -33,11 +47,13 @@ from webapp.web.headers import add_headers
 from webapp.web.hosts import BINDING_PATHS, is_local_name, refuse_bad_host, with_checked_host
 from webapp.web.limits import RateLimits
 from webapp.web.links import embed, manage, pages, preview, sharing
+from webapp.web.links.replay import Replays
 from webapp.web.links.store import SharedLinks
 from webapp.web.logs import leave_requests_out
 from webapp.web.openapi import document as openapi_document
 from webapp.web.pool_client import PoolClient
 from webapp.web.replies import with_retry_after
+from webapp.web.script_modules import modules_of
 from webapp.web.sessions import SessionInterface
 
 if TYPE_CHECKING:
@@ -46,8 +62,11 @@ if TYPE_CHECKING:
 # The longest prompts the catalogue allows are a few ten thousand characters; this leaves room for escapes.
 LARGEST_BODY_BYTES = 512 * 1024
 
-# Where gunicorn's configuration finds the pool client, to drain it.
+# Where gunicorn's configuration finds the pool client and the replays, to drain them.
 POOL_EXTENSION = "jeton_pool"
+REPLAYS_EXTENSION = "jeton_replays"
+# And the shared links, to purge them.
+LINKS_EXTENSION = "jeton_links"
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -70,6 +89,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         # A page left open over night still works.
         WTF_CSRF_TIME_LIMIT=None,
+        # Over https Flask-WTF wants a Referer besides the token; the pages of shared links send none to anybody.
+        WTF_CSRF_SSL_STRICT=False,
     )
     catalog = read_catalog(
         settings.models_file,
@@ -97,22 +118,44 @@ def create_app(settings: Settings | None = None) -> Flask:
         # A bearer token is never sent by a browser on its own.
         csrf.exempt(routes)
         app.register_blueprint(routes)
+    app.register_blueprint(language_switch.blueprint())
     app.register_blueprint(status.blueprint(pool, tokens, catalog))
     app.register_blueprint(metrics.blueprint(pool, tokens))
     document = openapi_document.document(catalog)
     app.register_blueprint(openapi_document.blueprint(document))
     app.register_blueprint(api_page.blueprint(document, catalog, settings, largest_body_bytes=LARGEST_BODY_BYTES))
-    app.register_blueprint(
-        playground.blueprint(catalog, pool, generations, limits=limits, grace_seconds=settings.grace_seconds)
+    links = SharedLinks(
+        database,
+        most_of_one=settings.links_of_one,
+        most=settings.links_total,
+        is_for_ever_allowed=settings.is_link_for_ever_allowed,
     )
-    links = SharedLinks(database)
+    app.extensions[LINKS_EXTENSION] = links
+    replays = app.extensions[REPLAYS_EXTENSION] = Replays()
+    app.register_blueprint(
+        playground.blueprint(
+            catalog, pool, generations, links=links, limits=limits, grace_seconds=settings.grace_seconds
+        )
+    )
     app.register_blueprint(token_counts.blueprint(catalog, pool, limits=limits))
     app.register_blueprint(code_page.blueprint(catalog))
-    app.register_blueprint(sharing.blueprint(catalog, pool, links, limits=limits))
+    app.register_blueprint(wire_drawer.blueprint(pool))
+    # Without it no link is made; those there are stay, until they expire.
+    app.jinja_env.globals["is_sharing_allowed"] = settings.is_sharing_allowed
+    if settings.is_sharing_allowed:
+        app.register_blueprint(sharing.blueprint(catalog, pool, links, limits=limits))
     app.register_blueprint(
-        pages.blueprint(catalog, pool, generations, links=links, limits=limits, grace_seconds=settings.grace_seconds)
+        pages.blueprint(
+            catalog,
+            pool,
+            generations,
+            links=links,
+            replays=replays,
+            limits=limits,
+            grace_seconds=settings.grace_seconds,
+        )
     )
-    app.register_blueprint(embed.blueprint(links))
+    app.register_blueprint(embed.blueprint(links, ancestors=settings.embed_ancestors))
     app.register_blueprint(preview.blueprint(links))
     app.register_blueprint(manage.blueprint(links, limits=limits))
     app.register_blueprint(
@@ -123,9 +166,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.before_request(refuse_bad_host)
     app.after_request(add_headers)
     app.after_request(discard_refused_body)
+    compress(app)
+    # As they are at the start: a file that changes later is only asked for one step later.
+    app.jinja_env.globals["modules_of"] = cache(partial(modules_of, PROJECT_FOLDER / "static"))
     # Flask's own way of adding layers; its type says method.
     app.wsgi_app = _layers(app.wsgi_app, settings)  # pyright: ignore[reportAttributeAccessIssue]
-    cli.add_commands(app, database=database, database_lock=settings.data_dir / "database.lock", tokens=tokens)
+    database_lock = settings.data_dir / "database.lock"
+    cli.add_commands(app, database=database, database_lock=database_lock, tokens=tokens, links=links)
     return app
 
 
@@ -155,7 +202,8 @@ def _http_error_page(error: HTTPException) -> Response:
     if request.path.startswith("/v1/"):
         return openai_errors.route_error_response(error, method=request.method, path=request.path)
     code = "CsrfTokenInvalid" if isinstance(error, CSRFError) else (error.name.title().replace(" ", ""))
-    described = {"code": code, "message": error.description, "field": None, "retry_after": None}
+    message = languages.say_error(code, error.description or error.name)
+    described = {"code": code, "message": message, "field": None, "retry_after": None}
     if "HX-Request" in request.headers:
         return Response(render_template("_error.html", error=described), status=error.code)
     return Response(render_template("error.html", error=described, status=error.code), status=error.code)

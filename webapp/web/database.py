@@ -5,47 +5,60 @@ database waits some seconds at most, however many there are.
 """
 
 import fcntl
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import gevent
 from gevent.lock import BoundedSemaphore
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import NullPool
 
+from webapp.web import sqlite
 from webapp.web.errors import StorageBusy, StorageFull
+from webapp.web.storage_trouble import StorageTrouble, storage_error
 
 T = TypeVar("T")
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-# How long a query waits for another's lock; longer than any of ours takes.
-BUSY_MILLISECONDS = 2000
 # Fewer than the threads gevent has, so that a database that hangs leaves some to others.
 MOST_THREADS = 8
 # How long a query waits for one of these threads.
 PATIENCE_SECONDS = 3.0
-RETRY_AFTER_SECONDS = 5
+
+
+class DatabaseKind(Protocol):
+    """What differs between databases: the modules sqlite and postgresql are such."""
+
+    @staticmethod
+    def open_engine(url: str) -> Engine: ...
+
+    @staticmethod
+    def trouble_of(error: BaseException | None) -> StorageTrouble | None: ...
+
+    @staticmethod
+    def be_alone(session: Session, name: str) -> None: ...
+
+    @staticmethod
+    def be_alone_with_schema(connection: Connection) -> None: ...
+
+    @staticmethod
+    def scrub(session: Session) -> None: ...
 
 
 class Database:
     """One database, by its URL."""
 
     def __init__(self, url: str) -> None:
-        # No pool of connections: its locks are gevent's, and these threads are the kernel's. An error's words end
-        # in the log, and must not say what was asked for.
-        self.engine: Engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+        self._kind = _kind(url)
+        self.engine = self._kind.open_engine(url)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         # SQLAlchemy's locks are gevent's and its first use takes some: two threads there can wait for ever.
         self._first_use = BoundedSemaphore()
         self._is_used = False
         self._threads = BoundedSemaphore(MOST_THREADS)
-        if self.engine.dialect.name == "sqlite":
-            event.listen(self.engine, "connect", _configure_sqlite)
 
     def run(self, work: Callable[[Session], T]) -> T:
         """What `work` returns, done in one transaction, in a thread; other greenlets go on meanwhile.
@@ -77,10 +90,22 @@ class Database:
             fcntl.flock(held, fcntl.LOCK_EX)
             try:
                 with self.engine.begin() as connection:
+                    # The file is this machine's, and others may upgrade the same database.
+                    self._kind.be_alone_with_schema(connection)
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
-            except OperationalError as error:
-                raise _storage_error(error.orig) or error from error
+            except DBAPIError as error:
+                # For operators, and without a password; readers of pages need not know where the database is.
+                raise self._known(error, reason=" ".join(str(error.orig).split())) from error
+
+    def be_alone(self, session: Session, name: str) -> None:
+        """From here to the end of the session's transaction, nobody else who says this name is in theirs."""
+        self._kind.be_alone(session, name)
+
+    def scrub(self) -> None:
+        """Overwrite what was deleted, where the database can be told to; where it is busy, the next scrub does."""
+        with suppress(StorageBusy, StorageFull):
+            self.run(self._kind.scrub)
 
     def _run_in_thread(self, work: Callable[[Session], T]) -> T:
         results: list[T] = []
@@ -94,43 +119,31 @@ class Database:
         try:
             with self._sessions.begin() as session:
                 results.append(work(session))
-        except OperationalError as error:
-            return _storage_error(error.orig) or error
+        except DBAPIError as error:
+            return self._known(error)
         except Exception as error:
             return error
         return None
+
+    def _known(self, error: DBAPIError, reason: str = "") -> Exception:
+        trouble = self._kind.trouble_of(error.orig)
+        return storage_error(trouble, reason) if trouble else error
+
+
+def _kind(url: str) -> DatabaseKind:
+    if make_url(url).get_backend_name() == "sqlite":
+        return sqlite
+    # Not at the top: its driver takes a quarter of a second and 25 MB, and most have no use for it.
+    from webapp.web import postgresql
+
+    return postgresql
 
 
 @contextmanager
 def _turn(places: BoundedSemaphore) -> Iterator[None]:
     if not places.acquire(timeout=PATIENCE_SECONDS):
-        raise _busy()
+        raise storage_error("busy")
     try:
         yield
     finally:
         places.release()
-
-
-def _busy() -> StorageBusy:
-    return StorageBusy("The database is busy, please try again.", retry_after=RETRY_AFTER_SECONDS)
-
-
-def _storage_error(error: BaseException | None) -> StorageBusy | StorageFull | None:
-    # The low byte is the kind of an error, the rest its variety (sqlite.org/rescode.html).
-    match error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.Error) else None:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return _busy()
-        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-            # Without room for its index of the log, a read fails as an error of the disk.
-            return StorageFull("The disk of the database is full or fails.", retry_after=RETRY_AFTER_SECONDS)
-        case _:
-            return None
-
-
-def _configure_sqlite(connection: sqlite3.Connection, record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
-    # Readers never wait for a writer.
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()

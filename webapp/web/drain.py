@@ -5,7 +5,7 @@ from typing import Protocol
 import gevent
 from flask import Flask
 
-from webapp.web.create_app import POOL_EXTENSION
+from webapp.web.create_app import POOL_EXTENSION, REPLAYS_EXTENSION
 
 # How soon a stop is noticed, and how long before gunicorn's own patience ends the last streams are cut off.
 NOTICE_SECONDS = 0.1
@@ -27,4 +27,5 @@ def drain_at_stop(worker: Worker, *, graceful_timeout: float) -> None:
 def _drain_at_stop(worker: Worker, patience_seconds: float) -> None:
     while worker.alive:
         gevent.sleep(NOTICE_SECONDS)
+    worker.wsgi.extensions[REPLAYS_EXTENSION].drain()
     worker.wsgi.extensions[POOL_EXTENSION].drain(patience_seconds=patience_seconds)

@@ -34,7 +34,8 @@
         ├── LinkNotFound         404  there never was such a shared link
         ├── LinkGone             410  the shared link has expired, was revoked or taken down: its text is deleted
         ├── LinkForbidden        403  this browser has not the manage key of the shared link
-        └── LinkQuotaReached     429  this browser has as many shared links as it may, or the server has
+        ├── LinkQuotaReached     429  this browser has as many shared links as it may, or the server has
+        └── ReplayLimitReached   503  too many shared links are being replayed
 
 A dialect gives each its own status and number where its API has one.
 """
@@ -207,6 +208,10 @@ class LinkForbidden(PageError):
 
 class LinkQuotaReached(PageError):
     status = 429
+
+
+class ReplayLimitReached(PageError):
+    status = 503
 
 
 _FROM_THE_WIRE: dict[str, type[RequestError]] = {

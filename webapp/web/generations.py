@@ -5,9 +5,19 @@ import uuid
 from webapp.catalog import Catalog, CatalogEntry
 from webapp.web.errors import GenerationAborted, RequestError, error_from_wire
 from webapp.web.pool_client import PoolClient, Subscription
-from webapp.web.request_fields import GenerationFields, find_model, to_request
+from webapp.web.request_fields import GenerationFields, find_model, repeat_request, to_request
 from webapp.web.sse import KEEP_ALIVE_SECONDS, Item, watch_reader
-from webapp.wire.generation import ChosenTokenLogprob, Delta, Failed, Finished, Loading, Queued, ToolCall
+from webapp.wire.generation import (
+    ChosenTokenLogprob,
+    Delta,
+    Failed,
+    Finished,
+    GenerationRequest,
+    Loading,
+    Queued,
+    Started,
+    ToolCall,
+)
 from webapp.wire.messages import Gone, Published, Submit
 
 
@@ -37,6 +47,7 @@ class WholeAnswer:
         self._texts: list[str] = []
         self.tool_calls: list[ToolCall] = []
         self.logprobs: list[ChosenTokenLogprob] = []
+        self.started: Started | None = None
         self.finished: Finished | None = None
         self.error: RequestError | None = None
 
@@ -52,6 +63,8 @@ class WholeAnswer:
                 self._texts.append(delta.text)
                 self.tool_calls += delta.tool_calls
                 self.logprobs += delta.logprobs
+            case Published(event=Started() as started):
+                self.started = started
             case Published(event=Finished() as finished) if not self.error:
                 self.finished = finished
             case _:
@@ -80,17 +93,42 @@ class Generations:
         Without a grace, who submits is its reader from the first event, and its end with them.
         """
         entry, serving = find_model(self._catalog, model)
-        submit = Submit(
+        submit = self._submit(
+            to_request(fields, entry, serving, logprobs=logprobs),
+            owner=owner,
+            client=client,
+            grace_seconds=grace_seconds,
+            reject_if_busy=bool(fields.options and fields.options.reject_if_busy),
+        )
+        return submit, entry, serving
+
+    def repeat(
+        self, request: GenerationRequest, model: str, *, owner: str, client: str, grace_seconds: float = 0.0
+    ) -> tuple[Submit, CatalogEntry, CatalogEntry]:
+        """As `prepare`, for what was asked of this model before, seed included. Raises RequestError."""
+        entry, serving = find_model(self._catalog, model)
+        again = repeat_request(request, entry, serving)
+        return self._submit(again, owner=owner, client=client, grace_seconds=grace_seconds), entry, serving
+
+    def _submit(
+        self,
+        request: GenerationRequest,
+        *,
+        owner: str,
+        client: str,
+        grace_seconds: float,
+        reject_if_busy: bool = False,
+    ) -> Submit:
+        return Submit(
             ask=self._pool.next_ask(),
             generation_id=uuid.uuid4().hex,
             owner=owner,
             client=client,
-            request=to_request(fields, entry, serving, logprobs=logprobs),
+            request=request,
             grace_seconds=grace_seconds,
             attach=grace_seconds == 0,
-            reject_if_busy=bool(fields.options and fields.options.reject_if_busy),
+            reject_if_busy=reject_if_busy,
         )
-        return submit, entry, serving
 
     def start(self, submit: Submit) -> tuple[Subscription, list[Item]]:
         """A subscription whose generation an engine has taken, and the items read on the way.

@@ -18,8 +18,14 @@ SECURITY_HEADERS = {
 STRICT_TRANSPORT_SECURITY = "max-age=31536000"
 
 
+# What a page in a sandboxed frame loads: its origin is nobody's, so that everything is of another one.
+STATIC_HEADERS = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
+
+
 def add_headers(response: Response) -> Response:
     """The response with the security headers, and with what caches may do where nobody has said it."""
+    if request.endpoint == "static" and response.status_code < 400:
+        response.headers.update(STATIC_HEADERS)
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
     if request.is_secure:

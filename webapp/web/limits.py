@@ -19,6 +19,14 @@ from webapp.web.errors import InvalidFields, RateLimitReached, WrongTokenLimitRe
 
 # Enough for somebody who mixes up a few tokens.
 WRONG_TOKENS_A_MINUTE = 10
+# More than somebody shares by hand.
+LINKS_A_MINUTE = 20
+# More than somebody who reads what they report.
+REPORTS_A_MINUTE = 10
+# As with API tokens.
+MANAGE_KEYS_A_MINUTE = 10
+# A page asks when somebody pauses in typing: two a second, for as long as a minute.
+TOKEN_COUNTS_A_MINUTE = 120
 WINDOW_SECONDS = 60
 
 
@@ -74,6 +82,42 @@ class RateLimits:
         retry_after = self._hit(self._share(WRONG_TOKENS_A_MINUTE), "wrong tokens", network(request))
         if retry_after is not None:
             raise WrongTokenLimitReached("Too many wrong API tokens from your address.", retry_after=retry_after)
+
+    def count_link(self, request: Request) -> None:
+        """A shared link is about to be made from the caller's address. Raises RateLimitReached."""
+        if is_local(request):
+            return
+        retry_after = self._hit(self._share(LINKS_A_MINUTE), "links", network(request))
+        if retry_after is not None:
+            message = f"At most {LINKS_A_MINUTE} shared links a minute for your address; please try again later."
+            raise RateLimitReached(message, retry_after=retry_after)
+
+    def count_token_count(self, request: Request) -> None:
+        """The tokens of a prompt are to be counted for the caller's address. Raises RateLimitReached."""
+        if is_local(request):
+            return
+        retry_after = self._hit(self._share(TOKEN_COUNTS_A_MINUTE), "token counts", network(request))
+        if retry_after is not None:
+            message = f"Tokens are counted at most {TOKEN_COUNTS_A_MINUTE} times a minute for your address."
+            raise RateLimitReached(message, retry_after=retry_after)
+
+    def count_report(self, request: Request) -> None:
+        """A shared link is about to be reported from the caller's address. Raises RateLimitReached."""
+        if is_local(request):
+            return
+        retry_after = self._hit(self._share(REPORTS_A_MINUTE), "reports", network(request))
+        if retry_after is not None:
+            message = f"At most {REPORTS_A_MINUTE} reports a minute for your address; please try again later."
+            raise RateLimitReached(message, retry_after=retry_after)
+
+    def count_manage_key(self, request: Request) -> None:
+        """Somebody at the caller's address is about to try a manage key. Raises RateLimitReached."""
+        if is_local(request):
+            return
+        retry_after = self._hit(self._share(MANAGE_KEYS_A_MINUTE), "manage keys", network(request))
+        if retry_after is not None:
+            message = f"At most {MANAGE_KEYS_A_MINUTE} manage keys a minute for your address; please try again later."
+            raise RateLimitReached(message, retry_after=retry_after)
 
     def _generations_a_minute(self, request: Request, holder: Holder | None) -> int | None:
         if holder and holder.rate_limit:

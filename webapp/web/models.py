@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, ForeignKey, String, Text
+from sqlalchemy import DateTime, ForeignKey, Index, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -17,7 +17,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if value else None
 
     def process_result_value(self, value: datetime | None, dialect: object) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+        if value is None:
+            return None
+        # Others give it in a time zone of their own.
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 class Base(DeclarativeBase):
@@ -46,9 +49,14 @@ class ApiToken(Base):
 
 
 class SharedLink(Base):
-    """A run that somebody shares by its slug, which has 128 random bits and more. No address, no user agent."""
+    """A run that somebody shares by its slug, which has 128 random bits and more. No address, no user agent.
+
+    Once it is gone, what was asked and answered is deleted: `opening` is empty and `run` is None.
+    """
 
     __tablename__ = "shared_link"
+    # Those that are there, and those of them that have expired.
+    __table_args__ = (Index("ix_shared_link_gone_at_expires_at", "gone_at", "expires_at"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     slug: Mapped[str] = mapped_column(String(32), unique=True)
@@ -56,12 +64,15 @@ class SharedLink(Base):
     manager_hash: Mapped[str] = mapped_column(String(64), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     # None is never.
-    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None, index=True)
-    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
-    # An operator did it, and not who made it.
-    is_taken_down: Mapped[bool] = mapped_column(default=False)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    gone_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    # expired, revoked or taken down; None while it is there.
+    gone_as: Mapped[str | None] = mapped_column(String(20), default=None)
     has_prompt_in_preview: Mapped[bool] = mapped_column(default=True)
-    # A SharedRun as JSON; None once the link has expired or was revoked: then there is nothing left to read.
+    model_title: Mapped[str] = mapped_column(String(200))
+    # The first words of the prompt, for the list of who made it.
+    opening: Mapped[str] = mapped_column(String(100), default="")
+    # A SharedRun as JSON.
     run: Mapped[str | None] = mapped_column(Text, default=None)
 
 

@@ -4,13 +4,15 @@ The text and the end have ids, 1, 2, 3, … without a gap; the named events `sta
 `gone` have none, so that what a client resumes with is always the id of text it has seen.
 """
 
+from collections.abc import Callable
+
 from webapp.web.sse import DONE, Item, data_frame
 from webapp.wire.generation import Delta, Failed, Finished, GenerationEvent, Loading, Queued, Started, Timings
 from webapp.wire.messages import Gone
 
 
-def frames(item: Item) -> bytes:
-    """The frames of one event."""
+def frames(item: Item, say_error: Callable[[str, str], str] = lambda code, message: message) -> bytes:
+    """The frames of one event. `say_error` tells an error's code and message in the reader's language."""
     if isinstance(item, Gone):
         return data_frame({}, event="gone")
     match item.event:
@@ -19,7 +21,7 @@ def frames(item: Item) -> bytes:
         case Finished() as finished:
             return data_frame(usage(finished), event="usage") + _done(item.event_id)
         case Failed(code=code, message=message):
-            return data_frame({"code": code, "message": message}, event="error") + _done(item.event_id)
+            return data_frame({"code": code, "message": say_error(code, message)}, event="error") + _done(item.event_id)
         case status:
             return data_frame(_status(status), event="status")
 

@@ -20,23 +20,30 @@ from zmq import Socket as ZmqSocket
 from webapp.web.errors import GenerationNotFound, PoolUnavailable, error_from_wire
 from webapp.web.subscription import Subscription
 from webapp.wire.codec import decode_pool_to_web, encode
+from webapp.wire.generation import GenerationRequest
 from webapp.wire.messages import (
     Abort,
     Accepted,
     Answer,
     AskMetrics,
+    AskRecord,
     AskState,
+    AskTokenCount,
     Attach,
     Detach,
+    DropReaders,
     Ended,
+    GenerationRecord,
     Gone,
     MetricsText,
     PoolHello,
     PoolState,
     PoolToWeb,
     Published,
+    ReadersDropped,
     Refused,
     Submit,
+    TokenCount,
     WebHello,
     WebToPool,
 )
@@ -47,13 +54,15 @@ log = logging.getLogger(__name__)
 HELLO_SECONDS = 0.25
 # How long a question waits for the pool's answer: long enough for another pool to start, read the journal and answer.
 ANSWER_SECONDS = 4.0
+# How long a page waits for a count of tokens, which an engine gives between two of its turns.
+COUNT_SECONDS = 1.0
 # Messages read before the other greenlets have their turn.
 MOST_READ = 64
 # Messages that may wait for the pool: an Attach for each reader, when a new pool comes, and a Detach for each.
 MOST_UNSENT = 20_000
 
 
-AnsweredQuestion = Submit | Attach | Abort | AskState | AskMetrics
+AnsweredQuestion = Submit | Attach | Abort | AskState | AskMetrics | AskRecord | DropReaders | AskTokenCount
 
 
 @dataclass
@@ -110,6 +119,37 @@ class PoolClient:
         answer = self._ask(Abort(ask=self.next_ask(), generation_id=generation_id, owner=owner))
         if isinstance(answer, Gone):
             raise GenerationNotFound("No such generation.")
+
+    def record(self, generation_id: str, owner: str) -> GenerationRecord:
+        """All that is known of a generation, ended or not. Raises GenerationNotFound, PoolUnavailable."""
+        answer = self._ask(AskRecord(ask=self.next_ask(), generation_id=generation_id, owner=owner))
+        if isinstance(answer, Gone):
+            raise GenerationNotFound("No such generation.")
+        assert isinstance(answer, GenerationRecord)
+        return answer
+
+    def drop_readers(self, generation_id: str, owner: str) -> None:
+        """Cut off all who read a generation and can resume, in every web process; the generation goes on.
+
+        Raises GenerationNotFound, PoolUnavailable.
+        """
+        answer = self._ask(DropReaders(ask=self.next_ask(), generation_id=generation_id, owner=owner))
+        if isinstance(answer, Gone):
+            raise GenerationNotFound("No such generation.")
+
+    def count_tokens(self, request: GenerationRequest) -> int | None:
+        """How many tokens the prompt has; None where its model is not loaded, or nobody has counted in time.
+
+        Raises RequestError where the model takes no such prompt.
+        """
+        try:
+            answer = self._ask(AskTokenCount(ask=self.next_ask(), request=request), seconds=COUNT_SECONDS)
+        except PoolUnavailable:
+            return None
+        assert isinstance(answer, TokenCount)
+        if answer.code:
+            raise error_from_wire(answer.code, answer.message)
+        return answer.prompt_tokens
 
     def state(self, *, has_to_probe: bool = False) -> PoolState:
         """The pool at this moment. Raises PoolUnavailable."""
@@ -184,11 +224,11 @@ class PoolClient:
             self._subscribing.pop(question.ask, None)
         return answer
 
-    def _ask(self, question: AnsweredQuestion) -> Answer:
+    def _ask(self, question: AnsweredQuestion, *, seconds: float | None = None) -> Answer:
         asked = self._asked[question.ask] = _Asked(question)
         try:
             self._send(question)
-            answer = asked.answer.get(timeout=ANSWER_SECONDS)
+            answer = asked.answer.get(timeout=ANSWER_SECONDS if seconds is None else seconds)
             assert answer is not None
             return answer
         except gevent.Timeout:
@@ -239,6 +279,10 @@ class PoolClient:
                     subscription.put(message)
             case PoolHello():
                 self._take_hello(message)
+            case ReadersDropped():
+                for subscription in self._subscriptions.get(message.generation_id, ()):
+                    if subscription.is_resumable:
+                        subscription.leave()
             case _:
                 self._take_answer(message)
 

@@ -121,8 +121,7 @@ def to_request(
     Raises InvalidFields, FeatureUnsupported, LoraUnsupported.
     """
     max_tokens = fields.max_tokens or min(DEFAULT_MAX_TOKENS, entry.sequence_length)
-    if max_tokens > entry.sequence_length:
-        raise InvalidFields({"max_tokens": f"{entry.name} makes at most {entry.sequence_length} tokens"})
+    _check_max_tokens(max_tokens, entry)
     if fields.functions:
         raise FeatureUnsupported("functions holds code for Cloudflare to run; this server runs none")
     tools, has_to_call = choose_tools(fields.tools or (), fields.tool_choice)
@@ -154,6 +153,27 @@ def to_request(
         adapter=_adapter(fields.lora, serving),
         asked_model=entry.name if serving is not entry else "",
     )
+
+
+def repeat_request(request: GenerationRequest, entry: CatalogEntry, serving: CatalogEntry) -> GenerationRequest:
+    """The same request, seed included, under the limits that `entry` has now.
+
+    Raises InvalidFields, LoraUnsupported.
+    """
+    _check_max_tokens(request.max_tokens, entry)
+    return msgspec.structs.replace(
+        request,
+        model=serving.name,
+        context_window=entry.context_window,
+        adapter=_adapter(request.adapter, serving),
+        asked_model=entry.name if serving is not entry else "",
+        logprobs=None,
+    )
+
+
+def _check_max_tokens(max_tokens: int, entry: CatalogEntry) -> None:
+    if max_tokens > entry.sequence_length:
+        raise InvalidFields({"max_tokens": f"{entry.name} makes at most {entry.sequence_length} tokens"})
 
 
 def _other_task(catalog: Catalog, entry: CatalogEntry, task: Task) -> str:

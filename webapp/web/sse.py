@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 from flask import Response, request
@@ -15,7 +16,7 @@ from gevent import get_hub
 from gevent.monkey import get_original
 
 from webapp.web.errors import InvalidFields, ReaderLeft
-from webapp.web.subscription import Item, Subscription, is_end
+from webapp.web.subscription import Item, Subscription, Watcher, is_end
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,18 @@ LONGEST_EVENT_ID = 12
 _READABLE = 1
 
 _encode = msgspec.json.Encoder().encode
+
+
+class Leaving(Protocol):
+    """What a stream reads from, and can be told that nobody reads it any longer."""
+
+    def leave(self) -> None:
+        """The reader has gone."""
+        ...
+
+    def be_watched(self, watcher: Watcher) -> None:
+        """What calls `leave`; to be closed with the stream."""
+        ...
 
 
 def data_frame(payload: object, *, event: str | None = None, event_id: int | None = None) -> bytes:
@@ -77,8 +90,8 @@ def event_stream(chunks: Iterable[bytes]) -> Response:
     return response
 
 
-def watch_reader(subscription: Subscription) -> None:
-    """Wake the subscription with ReaderLeft as soon as the client closes its connection.
+def watch_reader(reading: Leaving) -> None:
+    """Tell the stream that its reader has left as soon as the client closes its connection.
 
     Without it only the next failing write tells. Call it when the request's body has been read.
     """
@@ -92,10 +105,10 @@ def watch_reader(subscription: Subscription) -> None:
     def notice() -> None:
         watcher.stop()
         if _is_closed(descriptor):
-            subscription.leave()
+            reading.leave()
 
     watcher.start(notice)
-    subscription.be_watched(watcher)
+    reading.be_watched(watcher)
 
 
 def _chunks(

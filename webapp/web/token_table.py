@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from webapp.web.models import ApiToken
+from webapp.web.text_table import text_table
 
 COLUMNS = ("id", "name", "scopes", "account", "limit", "created", "expires", "last used", "state")
 
@@ -25,11 +26,7 @@ def describe(token: ApiToken, now: datetime) -> dict[str, object]:
 
 def table(tokens: Sequence[ApiToken], now: datetime) -> str:
     """All of them for people: one line a token, with times in UTC, under a line of headings."""
-    rows = [COLUMNS, *(_row(token, now) for token in tokens)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return text_table(COLUMNS, [_row(token, now) for token in tokens])
 
 
 def _row(token: ApiToken, now: datetime) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 Knows nothing of sockets, HTTP or models.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 from msgspec import Struct
@@ -88,6 +89,19 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     adapter: str | None = None
     inputs: tuple[str, ...] = ()
     asked_model: str = ""
+
+    def texts(self) -> Iterator[str]:
+        """All that can be long in it."""
+        yield self.prompt or ""
+        yield self.json_schema or ""
+        yield from self.inputs
+        yield from self.stop
+        for message in self.messages:
+            yield from (message.content, message.name, message.tool_call_id)
+            for call in message.tool_calls:
+                yield from (call.name, call.arguments, call.call_id)
+        for tool in self.tools:
+            yield from (tool.name, tool.description, tool.parameters)
 
 
 class Usage(Struct, frozen=True, array_like=True):

@@ -34,3 +34,11 @@ class SharedRun(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def text(self) -> str:
         """The whole answer."""
         return "".join(text for _, text in self.texts)
+
+    @property
+    def last_prompt(self) -> str:
+        """What was answered: the prompt, or in a conversation the last message of its user."""
+        if self.request.prompt is not None:
+            return self.request.prompt
+        said = (message.content for message in reversed(self.request.messages) if message.role == "user")
+        return next(said, "")

@@ -193,6 +193,32 @@ class PoolProblem(SiteProblem):
     pass
 
 
+class TokenCountReport(Exact):
+    """`prompt_tokens` is null while the model is not loaded; `context_window` is the most it may have."""
+
+    model: str
+    prompt_tokens: int | None
+    context_window: int
+
+
+class SharedRunReport(Exact):
+    """`texts` are the pieces of the answer, each with its milliseconds since the run was accepted."""
+
+    slug: str
+    created_at: str
+    expires_at: str | None
+    model: str
+    served_by: str
+    revision: str
+    device: str
+    precision: str
+    messages: list[dict[str, str]]
+    parameters: dict[str, Any]
+    text: str
+    texts: list[tuple[int, str]]
+    usage: dict[str, Any]
+
+
 ANSWERS = (
     Result,
     Vectors,
@@ -214,4 +240,6 @@ ANSWERS = (
     PoolReport,
     PoolProblem,
     SiteProblem,
+    TokenCountReport,
+    SharedRunReport,
 )

@@ -15,7 +15,7 @@ from webapp.web.api.workers_ai.binding import Run
 from webapp.web.api.workers_ai.run_types import EmbeddingFields
 from webapp.web.api.workers_ai.tensors import TensorRequest
 from webapp.web.openapi.answers import ANSWERS
-from webapp.web.playground import HistoryMessage
+from webapp.web.playground_forms import HistoryMessage
 from webapp.web.request_fields import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE, GenerationFields
 
 Schema = dict[str, Any]
@@ -111,6 +111,7 @@ def components(catalog: Catalog) -> Schema:
         "ResponseBody": _of_model("ResponseFields", {"max_output_tokens": {"maximum": most}}),
         "EmbeddingBody": _of_model("EmbeddingFields", {"input": _TEXTS}, model="EmbeddingModel"),
         "Form": {"allOf": [_form(schemas["GenerationFields"]["properties"]), {"properties": limits}]},
+        "CountForm": _count_form(),
         "ApiEvent": _event({"message": '`{"response": …}`, or `[DONE]`, which ends a whole answer.'}),
         "ChunkEvent": _event({"message": "A chunk, or `[DONE]`, which ends a whole answer."}),
         "ResponseEvent": _event(
@@ -183,6 +184,14 @@ def _form(fields: Schema) -> Schema:
         "history": {"type": "array", "items": TEXT | message},
     }
     return {"type": "object", "properties": parameters | texts, "required": ["model", "prompt"]}
+
+
+def _count_form() -> Schema:
+    """What the playground sends to have its tokens counted; the prompt may still be empty."""
+    message = {"contentMediaType": "application/json", "contentSchema": reference("HistoryMessage")}
+    history = {"type": "array", "items": TEXT | message}
+    texts = {"model": reference("Model"), "system": TEXT, "prompt": TEXT, "history": history}
+    return {"type": "object", "properties": texts, "required": ["model"]}
 
 
 def _numbered_events() -> dict[str, str]:

@@ -14,6 +14,7 @@ from webapp.web.openapi.parts import (
     stream_of,
 )
 from webapp.web.openapi.schemas import TEXT, Schema, reference
+from webapp.web.playground_forms import PARAMETERS as SETUP_PARAMETERS
 from webapp.web.worker_endpoint import PARAMETERS, PUBLISHED_MODEL, PUBLISHED_PROMPT
 
 PAGE_ROUTE = "The published page's route"
@@ -27,7 +28,7 @@ _ENDPOINT_EVENT_ID: Schema = {"type": "string", "pattern": "^([0-9a-f]{32}:[0-9]
 def paths(fields: Schema, *, most_tokens: int) -> Schema:
     """The paths and their operations. `fields` are the properties of a generation's body."""
     limited = fields | {"max_tokens": {"type": "integer", "minimum": 1, "maximum": most_tokens}}
-    return _endpoint_paths(limited) | _playground_paths() | _operators_paths()
+    return _endpoint_paths(limited) | _playground_paths(fields) | _operators_paths()
 
 
 def _endpoint_paths(fields: Schema) -> Schema:
@@ -65,7 +66,7 @@ def _endpoint_paths(fields: Schema) -> Schema:
     return {"/worker-endpoint": {"get": answer}}
 
 
-def _playground_paths() -> Schema:
+def _playground_paths(fields: Schema) -> Schema:
     session, signed = [{"session": []}], [{"session": [], "csrfToken": []}]
     own = [parameter("generation_id", TEXT, place="path")]
     away: Answers = {404: ("GenerationNotFound", SENTENCE_OR_PAGE), 503: ("PoolUnavailable", SENTENCE)}
@@ -109,12 +110,43 @@ def _playground_paths() -> Schema:
         tag=PLAYGROUND,
         parameters=[parameter("selected", TEXT, place="query")],
     )
+    counted = operation(
+        "countTokens",
+        "Count the tokens of a prompt with all that goes before it, by its model's own tokenizer. Starts nothing.",
+        # A form without its CSRF token, or too long, is refused with a page.
+        {200: ("So many.", json_of("TokenCountReport"))}
+        | site_refusals(errors.RequestError.__subclasses__(), json_of("SiteProblem") | PAGE),
+        tag=PLAYGROUND,
+        headers=("Retry-After",),
+        security=signed,
+        requestBody={
+            "required": True,
+            "content": {"application/x-www-form-urlencoded": {"schema": reference("CountForm")}},
+        },
+    )
+    setup = operation(
+        "playground",
+        "The playground, its form filled as the query says. A link's prompt and system prompt stand in its fragment.",
+        {
+            200: ("The page; parameters that cannot be used are named on it and left out.", PAGE),
+            404: ("LinkNotFound: the page, without what the shared link was to fill in.", PAGE),
+            410: ("LinkGone: the same.", PAGE),
+            503: ("StorageBusy: the same.", PAGE),
+        },
+        tag=PLAYGROUND,
+        parameters=[
+            parameter("fork", TEXT, place="query", description="A shared link's slug: asks the same again."),
+            parameter("model", TEXT, place="query"),
+            *(parameter(name, or_empty(fields[name]), place="query") for name in SETUP_PARAMETERS),
+        ],
+    )
     shown: Answers = {200: ("The page.", PAGE)}
     return {
-        "/": {"get": operation("playground", "The playground.", shown, tag=PLAYGROUND)},
+        "/": {"get": setup},
         "/api": {"get": operation("api", "This document as a page, with code to take home.", shown, tag=PLAYGROUND)},
         "/models/options": {"get": options},
         "/generations": {"post": submit},
+        "/tokens": {"post": counted},
         "/generations/{generation_id}/events": {"parameters": own, "get": events},
         "/generations/{generation_id}/abort": {"parameters": own, "post": abort},
     }
