@@ -47,14 +47,18 @@ def on_starting(server: object) -> None:
     """
     if SUPERVISOR_VARIABLE in os.environ:
         end_with_parent()
-    subprocess.run([sys.executable, "-m", "flask", "--app", "wsgi", "upgrade-database"], check=True)
+    done = subprocess.run([sys.executable, "-m", "flask", "--app", "wsgi", "upgrade-database"], check=False)
+    if done.returncode:
+        # It has said why.
+        sys.exit(done.returncode)
 
 
 def post_worker_init(worker: "Worker") -> None:
     """In the web process, once it has loaded the app.
 
-    Its streams end in order when it is stopped; expired shared links are deleted. And Python looks for garbage in cycles less often, and not in what was
-    loaded, which stays: with many streams that took a fifth of the processor's time.
+    Its streams end in order when it is stopped, and it deletes expired shared links. And Python looks for garbage in
+    cycles less often, and not in what was loaded, which stays: with many streams that took a fifth of the processor's
+    time.
     """
     # Not at the top: the master process must not import the app, whose modules its forks would inherit unpatched.
     from webapp.web.create_app import LINKS_EXTENSION

@@ -21,8 +21,9 @@ export function loadMarkdown() {
 
 export class AnswerView {
   #container;
+  #text = "";
   #view = null;
-  // Until there is a view: all text so far, in one text node.
+  // Where there is no view: all text so far, in one text node.
   #plain = null;
   #isFinished = false;
 
@@ -32,31 +33,46 @@ export class AnswerView {
       this.#view = new MarkdownView(container);
       return;
     }
-    const element = document.createElement("div");
-    element.className = "plain";
-    this.#plain = element.appendChild(document.createTextNode(""));
-    container.replaceChildren(element);
+    this.#showPlain();
     // Each in a task of its own: a page that was restored has many.
     loadMarkdown().then(() => setTimeout(() => this.#render()));
   }
 
   append(text) {
-    if (this.#view) this.#view.append(text);
+    this.#text += text;
+    if (this.#view) this.#draw(() => this.#view.append(text));
     else this.#plain.appendData(text);
   }
 
   /** Nothing follows. */
   finish() {
     this.#isFinished = true;
-    this.#view?.finish();
+    if (this.#view) this.#draw(() => this.#view.finish());
   }
 
   #render() {
     if (!MarkdownView) return;
     this.#view = new MarkdownView(this.#container);
-    this.#view.append(this.#plain.data);
-    this.#plain = null;
-    if (this.#isFinished) this.#view.finish();
+    this.#draw(() => this.#view.append(this.#text));
+    if (this.#isFinished) this.finish();
     this.#container.dispatchEvent(new CustomEvent("generation:written", { bubbles: true }));
+  }
+
+  // Thousands of quotes in each other are more than the parser's stack holds: such
+  // an answer stays plain, and the stream goes on.
+  #draw(step) {
+    try {
+      step();
+    } catch {
+      this.#view = null;
+      this.#showPlain();
+    }
+  }
+
+  #showPlain() {
+    const element = document.createElement("div");
+    element.className = "plain";
+    this.#plain = element.appendChild(document.createTextNode(this.#text));
+    this.#container.replaceChildren(element);
   }
 }

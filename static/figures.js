@@ -18,10 +18,11 @@ export class Figures {
   #count = 0;
   #usage = null;
 
-  /** Goes on from the counts in the element's data attributes, where it has any. */
-  constructor(element) {
+  /** Goes on from the counts in the element's data attributes, where it has any; `usage` is the server's, if known. */
+  constructor(element, usage = null) {
     const { totalTokens, counted, startedAt } = element.dataset;
     this.#element = element;
+    this.#usage = usage;
     this.totalTokens = Number(totalTokens) || 0;
     this.#countBefore = Number(counted) || 0;
     if (startedAt) this.#startedAt -= Date.now() - Number(startedAt);

@@ -24,8 +24,10 @@ function fromNow(date) {
 function sayTimes(within) {
   for (const element of within.querySelectorAll("time")) {
     const date = new Date(element.dateTime);
-    element.title = absolute.format(date);
-    element.textContent = "relative" in element.dataset ? fromNow(date) : absolute.format(date);
+    element.textContent = absolute.format(date);
+  }
+  for (const element of within.querySelectorAll("[data-until]")) {
+    element.textContent = ` · ${fromNow(new Date(element.dataset.until))}`;
   }
 }
 

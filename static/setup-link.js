@@ -35,6 +35,8 @@ export function openSetup() {
 function tidyAddress() {
   const language = new URLSearchParams(location.search).get("lang");
   history.replaceState(history.state, "", language ? `/?${new URLSearchParams({ lang: language })}` : "/");
+  // The switch of the language comes back to this address, and so to the conversation.
+  document.querySelector(".languages [name=back]").value = "/";
 }
 
 function fillIn() {

@@ -3,12 +3,15 @@
 // back as text. A page without storage works as well; it only forgets.
 
 import { keepBack, promptOf } from "./conversation.js";
+import { Figures } from "./figures.js";
 import { say } from "./words.js";
 
 const KEY = "jeton.tab";
 // In characters of JSON. Past this the oldest turns are forgotten.
 const MOST_CHARACTERS = 1_000_000;
-const ENDED = ["done", "stopped", "failed"];
+/** How an answer ends, and what the page says of it. */
+export const ENDED = { done: say("Done"), stopped: say("Stopped"), failed: say("Failed") };
+const FIGURES = ["completion_tokens", "time_to_first_token", "tokens_per_second", "seconds"];
 const NOT_KEPT = ["csrf_token", "history"];
 
 const form = () => document.getElementById("composer");
@@ -61,7 +64,6 @@ export function describe(turn) {
     servedBy: textOf(".served-by strong"),
     text: stream.text,
     phase: canReconnect ? "lost" : stream.phase,
-    phaseTitle: textOf(".phase span"),
     outcome: textOf(".outcome:not([hidden]) span"),
     problem: canReconnect ? "" : textOf(".problem:not([hidden]) span"),
     figures: figures(turn).map((figure) => figure.textContent),
@@ -97,10 +99,13 @@ function build(record) {
   });
   const list = turn.querySelector(".figures");
   Object.assign(list.dataset, record.counts);
+  // The server's own figures are written anew: the page may be in another language by now.
+  const usage = readUsage(record.data);
+  if (usage) new Figures(list, usage).draw();
   list.hidden = !list.querySelector("[data-figure]:not(:empty)");
-  if (ENDED.includes(record.phase)) {
+  if (Object.hasOwn(ENDED, record.phase)) {
     turn.querySelector(".phase").dataset.phase = record.phase;
-    write(".phase span", record.phaseTitle);
+    write(".phase span", ENDED[record.phase]);
     for (const name of ["outcome", "problem"]) {
       write(`.${name} span`, record[name]);
       turn.querySelector(`.${name}`).hidden = !record[name];
@@ -129,13 +134,22 @@ function read() {
   }
 }
 
+function readUsage(data) {
+  try {
+    const usage = JSON.parse(data.usage);
+    return FIGURES.every((name) => typeof usage[name] === "number") ? usage : null;
+  } catch {
+    return null;
+  }
+}
+
 const isText = (value) => typeof value === "string";
 const isPair = (pair) => Array.isArray(pair) && pair.length === 2 && pair.every(isText);
 
 function isRecord(record) {
   const { figures, counts, data, ...texts } = record ?? {};
   const names = [
-    "prompt", "model", "servedBy", "text", "phase", "phaseTitle", "outcome", "problem", "events", "abort", "after",
+    "prompt", "model", "servedBy", "text", "phase", "outcome", "problem", "events", "abort", "after",
   ];
   return (
     names.every((name) => isText(texts[name])) &&
@@ -143,6 +157,6 @@ function isRecord(record) {
     Object.values(counts ?? {}).every(isText) &&
     // Those of an earlier version have none.
     Object.values(data ?? {}).every(isText) &&
-    (ENDED.includes(record.phase) || texts.events.startsWith("/generations/"))
+    (Object.hasOwn(ENDED, record.phase) || texts.events.startsWith("/generations/"))
   );
 }

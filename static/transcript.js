@@ -2,7 +2,7 @@
 // everything the page knows. Made in the browser; the server sees none of it.
 
 import { allTurns } from "./conversation.js";
-import { describe } from "./tab-memory.js";
+import { describe, ENDED } from "./tab-memory.js";
 import { say } from "./words.js";
 
 const FORMAT = "jeton-conversation";
@@ -10,7 +10,6 @@ const VERSION = 1;
 // Of a file that is opened: more than a tab remembers is none of ours.
 const MOST_CHARACTERS = 2_000_000;
 const NUMBERS = ["temperature", "top_p", "top_k", "max_tokens", "seed", "repetition_penalty"];
-const ENDED = { done: say("Done"), stopped: say("Stopped"), failed: say("Failed") };
 
 const isText = (value) => typeof value === "string";
 const parse = (text) => (text ? JSON.parse(text) : {});
@@ -79,7 +78,6 @@ function toRecord(turn) {
     servedBy: turn.answered_by ?? "",
     text: turn.answer,
     phase: turn.state,
-    phaseTitle: ENDED[turn.state],
     outcome: "",
     problem: turn.problem ?? "",
     figures: ["", "", String(turn.usage?.completion_tokens ?? ""), "", turn.engine ?? "", asked.seed],
@@ -95,7 +93,7 @@ function toRecord(turn) {
 function isTurn(turn) {
   const texts = [turn?.prompt, turn?.answer, turn?.model_title];
   const optional = [turn?.model, turn?.system, turn?.answered_by, turn?.problem, turn?.engine];
-  return texts.every(isText) && optional.every((text) => text == null || isText(text)) && turn.state in ENDED;
+  return texts.every(isText) && optional.every((text) => text == null || isText(text)) && Object.hasOwn(ENDED, turn.state);
 }
 
 function facts({ model, parameters, usage, state }) {

@@ -17,6 +17,7 @@ export class WireDrawer {
     this.#list = element.querySelector("ol");
     log.onChange = () => this.#schedule();
     element.addEventListener("toggle", () => this.#schedule());
+    element.addEventListener("beforetoggle", ({ newState }) => newState === "closed" && this.#giveFocusBack());
     element.addEventListener("keydown", (event) => this.#onKey(event));
     element.querySelector("[data-action=drop]").addEventListener("click", () => this.#drop());
     this.#schedule();
@@ -31,6 +32,11 @@ export class WireDrawer {
     if (event.key !== "Escape") return;
     event.stopPropagation();
     this.#element.hidePopover();
+  }
+
+  // Browsers do it for the popovers that they close themselves.
+  #giveFocusBack() {
+    if (this.#element.contains(document.activeElement)) document.getElementById("show-wire").focus();
   }
 
   #schedule() {

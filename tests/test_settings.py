@@ -34,6 +34,8 @@ BOUNDS = [
     ("JETON_CLIENT_LIMIT", "client_limit", 1, 100_000),
     ("JETON_GRACE_SECONDS", "grace_seconds", 1, 3600),
     ("JETON_IDLE_UNLOAD_SECONDS", "idle_unload_seconds", 0, 86_400),
+    ("JETON_LINKS_OF_ONE", "links_of_one", 1, 100_000),
+    ("JETON_LINKS_TOTAL", "links_total", 1, 10_000_000),
 ]
 
 
@@ -127,6 +129,77 @@ def test_long_data_folder_has_a_short_socket_folder_of_its_own(folder: str) -> N
         assert len(address.removeprefix("ipc://").encode()) <= LONGEST_SOCKET_PATH
     assert settings.run_dir != other.run_dir
     assert settings == read_settings({"JETON_DATA_DIR": folder})
+
+
+# --- the database ---
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "title"),
+    [
+        ("", "sqlite:////data/jeton.sqlite3", "SQLite, /data/jeton.sqlite3"),
+        ("sqlite:////srv/a.sqlite3", "sqlite:////srv/a.sqlite3", "SQLite, /srv/a.sqlite3"),
+        ("postgres://u:a-secret@h/d", "postgresql+psycopg://u:a-secret@h/d", "PostgreSQL, d at h"),
+        ("postgresql://h:5432/d", "postgresql+psycopg://h:5432/d", "PostgreSQL, d at h"),
+        ("postgresql+psycopg://[::1]/d", "postgresql+psycopg://[::1]/d", "PostgreSQL, d at [::1]"),
+        (
+            "postgresql://u:a-secret%40%2F@h/d?sslmode=verify-full",
+            "postgresql+psycopg://u:a-secret%40%2F@h/d?sslmode=verify-full",
+            "PostgreSQL, d at h",
+        ),
+        (
+            "postgresql:///d?host=%2Frun%2Fpg&password=a-secret",
+            "postgresql+psycopg:///d?host=%2Frun%2Fpg&password=a-secret",
+            "PostgreSQL, d at /run/pg",
+        ),
+        ("postgres://", "postgresql+psycopg://", "PostgreSQL, the default database at the default host"),
+    ],
+)
+def test_database_is_a_file_or_a_postgresql_and_its_title_has_no_password(text: str, url: str, title: str) -> None:
+    settings = read_settings({"DATABASE_URL": text, "JETON_DATA_DIR": "/data"})
+
+    assert (settings.database_url, settings.database_title) == (url, title)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mysql://u:a-secret@h/d",
+        "postgresql+psycopg2://u:a-secret@h/d",
+        "postgresql://u:a-secret/@h/d",
+        "postgresql://u:a-secret@x@h/d",
+        "postgresql://u:a-secret#@h/d",
+        "postgresql://u:a-secret@h:99999999/d",
+        "postgresql://u:a-secret é@h/d",
+        "POSTGRES://u:a-secret@h/d",
+        "u:a-secret@h/d",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///file:x?mode=memory&uri=true",
+    ],
+)
+def test_database_that_is_none_is_refused_by_name_and_not_repeated(text: str) -> None:
+    with pytest.raises(SettingInvalid, match="DATABASE_URL") as refused:
+        read_settings({"DATABASE_URL": text})
+
+    assert "a-secret" not in str(refused.value)
+
+
+def test_file_of_a_database_needs_a_folder(tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(settings_in(tmp_path), own_database_url=f"sqlite:///{tmp_path}/none/a.sqlite3")
+
+    with pytest.raises(SettingInvalid, match="DATABASE_URL"):
+        make_folders(settings)
+
+
+def test_links_are_made_and_expire_unless_said_otherwise() -> None:
+    settings = read_settings({})
+    other = read_settings({"JETON_LINKS": "off", "JETON_LINKS_FOR_EVER": "on"})
+
+    assert (settings.is_sharing_allowed, settings.is_link_for_ever_allowed) == (True, False)
+    assert (settings.links_of_one, settings.links_total) == (200, 20_000)
+    assert (other.is_sharing_allowed, other.is_link_for_ever_allowed) == (False, True)
 
 
 # --- folders ---

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 TOKENS = 2500
 # A token of an English text has about four letters and the space before it.
 _TOKEN = re.compile(r"\s?\S{1,5}|\s", re.DOTALL)
-_WORDS = (
+_WORDS = re.findall(
+    r"\w+",
     "the coin that could talk had been lying in a drawer for sixty years and when somebody at last pulled it open it "
-    "said good morning in three languages none of which anyone in the house had ever heard spoken before"
-).split()
+    "said good morning in three languages none of which anyone in the house had ever heard spoken before",
+)
 
 
 def pieces(shape: str) -> list[str]:

@@ -1,15 +1,13 @@
 """Visits of a headless Chromium to a page: what a first load brings, and what an answer costs its main thread."""
 
+import itertools
 import json
-import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
 from playwright.sync_api import Browser, Page
-
-from benchmarks.load.plan import MODEL
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 # A phone of some years ago beside the machine that this runs on.
@@ -28,7 +26,7 @@ _LAST = "document.querySelector('.turn:last-child token-stream')"
 
 
 class LoadVisit(Struct, kw_only=True):
-    """A first load, with nothing in the cache. Bytes as they came over the network, headers included."""
+    """A first load, with nothing in the cache. Bytes as they came over the network; `bytes` has the headers too."""
 
     path: str
     first_paint: float
@@ -41,7 +39,9 @@ class LoadVisit(Struct, kw_only=True):
 
 
 class AnswerVisit(Struct, kw_only=True):
-    """An answer, from the press of Run until it was complete. Seconds of the slowed main thread."""
+    """An answer, from the press of Run until it was complete. Tasks in processor time of the slowed main thread:
+    what other programs take of the machine meanwhile is no part of them.
+    """
 
     shape: str
     characters: int
@@ -62,11 +62,18 @@ def load(browser: Browser, url: str, path: str) -> LoadVisit:
     network.send("Network.enable")
     kinds: dict[str, str] = {}
     sizes: dict[str, int] = defaultdict(int)
+    header_bytes = 0
+
+    def received(event: dict[str, Any]) -> None:
+        nonlocal header_bytes
+        kinds[event["requestId"]] = event["type"]
+        sizes[event["type"]] -= int(event["response"]["encodedDataLength"])
+        header_bytes += int(event["response"]["encodedDataLength"])
 
     def finished(event: dict[str, Any]) -> None:
         sizes[kinds.get(event["requestId"], "Other")] += int(event["encodedDataLength"])
 
-    network.on("Network.responseReceived", lambda event: kinds.__setitem__(event["requestId"], event["type"]))
+    network.on("Network.responseReceived", received)
     network.on("Network.loadingFinished", finished)
     page.goto(url + path, wait_until="networkidle")
     paints = page.evaluate(
@@ -82,7 +89,7 @@ def load(browser: Browser, url: str, path: str) -> LoadVisit:
         requests=len(kinds),
         script_bytes=sizes["Script"],
         style_bytes=sizes["Stylesheet"],
-        bytes=sum(sizes.values()),
+        bytes=sum(sizes.values()) + header_bytes,
     )
 
 
@@ -122,27 +129,19 @@ def answer(browser: Browser, url: str, shape: str, *, pieces: Sequence[str]) -> 
     return visit
 
 
-def median_load(visits: Sequence[LoadVisit]) -> LoadVisit:
-    """The visit whose first contentful paint is in the middle."""
-    middle = statistics.median_low([visit.first_contentful_paint for visit in visits])
-    return next(visit for visit in visits if visit.first_contentful_paint == middle)
-
-
 def _script(pieces: Sequence[str]) -> str:
-    """Without a space: the scripted engine counts the words of a prompt for its tokens."""
+    # Without a space: the scripted engine counts the words of a prompt for its tokens.
     text = json.dumps({"pieces": list(pieces), "step_seconds": 1 / TOKENS_PER_SECOND}, separators=(",", ":"))
     return text.replace(" ", "\\u0020")
 
 
 def _shows(page: Page, text: str) -> bool:
-    """Whether the page has the text to the character, as it came and as it is shown raw."""
     kept = page.evaluate(f"() => {_LAST}.text")
     page.locator(".turn [data-action=raw]").last.click()
     return kept == text == page.evaluate(f"() => {_LAST}.querySelector('.raw').textContent")
 
 
 def _tasks(trace: dict[str, Any]) -> list[float]:
-    """How long each task of the page's main thread took, in seconds."""
     events = trace["traceEvents"]
     # Of the process that ran most of the page's tasks: the browser has a main thread too.
     threads = {
@@ -158,8 +157,5 @@ def _tasks(trace: dict[str, Any]) -> list[float]:
 
 
 def _dropped(frames: Sequence[float]) -> int:
-    gaps = [after - before for before, after in zip(frames, frames[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(frames)]
     return sum(max(0, round(gap / FRAME_SECONDS) - 1) for gap in gaps)
-
-
-__all__ = ["ARGUMENTS", "MODEL", "SLOWER", "AnswerVisit", "LoadVisit", "answer", "load", "median_load"]

@@ -1,4 +1,4 @@
-"""Every page in each of its states: axe-core finds nothing, in light and in dark, and the keyboard reaches everything."""
+"""Every page in each of its states: axe-core finds nothing, in light and in dark."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ from tests.shared_runs import links_of, share
 # Everything an answer can hold.
 RICH = (
     "# Title\n\nText with **bold**, `code` and [a link](https://example.org).\n\n- one\n- [x] two\n\n> a quote\n\n"
-    "| a | b |\n| - | -: |\n| 1 | 2 |\n\n```python\ndef say(word: str) -> str:\n    return f'{word}'  # a comment\n```\n"
+    "| a | b |\n| - | -: |\n| 1 | 2 |\n\n```python\ndef say(word: str) -> str:\n    return f'{word}'  # why\n```\n"
 )
 ALL_RULES = {"resultTypes": ["violations"]}
 # The other rules cannot depend on the colours.
 CONTRAST = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
 
 
-def violations(page: Page) -> list[str]:
+def violations(page: Page) -> str:
     """What axe-core objects to on the page as it is now."""
     found: list[str] = []
     for scheme, options in (("light", ALL_RULES), ("dark", CONTRAST)):
@@ -29,22 +29,24 @@ def violations(page: Page) -> list[str]:
         for violation in Axe().run(page, options=options).response["violations"]:
             nodes = [node["html"][:160] for node in violation["nodes"]]
             found.append(f"{scheme}: {violation['id']} ({violation['impact']}): {violation['help']}: {nodes}")
-    return found
+    return "\n".join(found)
 
 
 def test_playground_is_accessible_empty_while_it_streams_and_at_the_end(playground: PlaygroundPage) -> None:
     page = playground.page
-    assert violations(page) == []
+    assert not violations(page)
 
-    playground.ask(script(pieces=[RICH, "and a ", "*long* "] + ["tail "] * 400, step_seconds=0.02))
+    # Long enough for a busy machine to look at it: it is stopped below.
+    playground.set("max_tokens", 2000)
+    playground.ask(script(pieces=[RICH, "and a ", "*long* "] + ["tail "] * 2000, step_seconds=0.02))
     playground.expect_phase("Streaming")
-    assert violations(page) == []
+    assert not violations(page)
     page.locator("#stop").click()
     playground.expect_end("Stopped")
-    assert violations(page) == []
+    assert not violations(page)
 
     playground.last.locator("[data-action=raw]").click()
-    assert violations(page) == []
+    assert not violations(page)
 
 
 def test_failure_and_refusal_are_accessible(playground: PlaygroundPage) -> None:
@@ -56,7 +58,7 @@ def test_failure_and_refusal_are_accessible(playground: PlaygroundPage) -> None:
     playground.page.locator("#run").click()
     expect(playground.problem).to_be_visible()
 
-    assert violations(playground.page) == []
+    assert not violations(playground.page)
 
 
 def test_dialogs_drawer_and_menus_are_accessible(playground: PlaygroundPage) -> None:
@@ -66,18 +68,18 @@ def test_dialogs_drawer_and_menus_are_accessible(playground: PlaygroundPage) -> 
 
     page.locator("#show-wire").evaluate("button => button.click()")
     expect(page.locator("#wire")).to_be_visible()
-    assert violations(page) == []
+    assert not violations(page)
     page.locator("#wire [popovertarget=wire]").click()
     page.locator("#more").click()
     expect(page.locator("#more-menu")).to_be_visible()
-    assert violations(page) == []
+    assert not violations(page)
     page.keyboard.press("Escape")
     for action, dialog in (("share", "#share-dialog"), ("code", "#code-dialog")):
         button = playground.last.locator(f"[data-action={action}]")
         button.click()
         expect(page.locator(dialog)).to_be_visible()
         page.wait_for_load_state("networkidle")
-        assert violations(page) == [], dialog
+        assert not violations(page), dialog
         page.keyboard.press("Escape")
         expect(page.locator(dialog)).to_be_hidden()
         # Where it was before, so that a keyboard goes on from there.
@@ -86,22 +88,20 @@ def test_dialogs_drawer_and_menus_are_accessible(playground: PlaygroundPage) -> 
 
 def test_panel_of_a_phone_is_accessible(open_playground: Callable[..., PlaygroundPage]) -> None:
     playground = open_playground(**PHONE)
-    assert violations(playground.page) == []
+    assert not violations(playground.page)
 
     playground.page.locator(".bar [popovertarget=panel]").click()
 
     expect(playground.page.locator("#panel")).to_be_visible()
-    assert violations(playground.page) == []
+    assert not violations(playground.page)
 
 
 @pytest.mark.parametrize("path", ["/api", "/nothing", "/links"])
-def test_other_pages_are_accessible(
-    open_context: Callable[..., BrowserContext], server: Server, path: str
-) -> None:
+def test_other_pages_are_accessible(open_context: Callable[..., BrowserContext], server: Server, path: str) -> None:
     page = open_context().new_page()
     page.goto(server.url + path)
 
-    assert violations(page) == []
+    assert not violations(page)
 
 
 def test_shared_link_is_accessible_alone_embedded_and_when_it_is_gone(
@@ -109,20 +109,20 @@ def test_shared_link_is_accessible_alone_embedded_and_when_it_is_gone(
 ) -> None:
     slug = share(server)
     page = open_context().new_page()
-    for path in (f"/s/{slug}", f"/e/{slug}", f"/s/{slug}/report"):
+    for path in (f"/s/{slug}", f"/e/{slug}"):
         answer = page.goto(server.url + path)
         assert answer and answer.status == 200, path
-        assert violations(page) == [], path
+        assert not violations(page), path
 
     links_of(server).take_down(slug)
     for path in (f"/s/{slug}", f"/e/{slug}"):
         answer = page.goto(server.url + path)
         assert answer and answer.status == 410, path
-        assert violations(page) == [], path
+        assert not violations(page), path
 
 
 def test_pages_are_accessible_on_a_phone(open_context: Callable[..., BrowserContext], server: Server) -> None:
     page = open_context(**PHONE).new_page()
     for path in ("/api", f"/s/{share(server)}"):
         page.goto(server.url + path)
-        assert violations(page) == [], path
+        assert not violations(page), path

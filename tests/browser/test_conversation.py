@@ -47,6 +47,53 @@ def test_retry_replaces_the_last_turn_and_keeps_what_is_being_typed(playground: 
     expect(playground.page.locator("#prompt")).to_have_value("a draft")
 
 
+def test_edited_turn_replaces_itself_and_all_after_it(playground: PlaygroundPage):
+    page = playground.page
+    for turns, text in enumerate(["one", "two", "three"], start=1):
+        playground.ask(script(pieces=[text]))
+        playground.expect_end(turns=turns)
+    page.locator("#prompt").fill("a draft")
+    second = playground.turns.nth(1)
+
+    second.hover()
+    second.get_by_role("button", name="Edit this prompt").click()
+    expect(page.locator("#prompt")).to_have_value(script(pieces=["two"]))
+    expect(page.locator("#editing")).to_contain_text("This turn and the one after it are replaced when you run.")
+    page.keyboard.press("Escape")
+    expect(page.locator("#editing")).to_be_hidden()
+    expect(page.locator("#prompt")).to_have_value("a draft")
+    expect(playground.turns).to_have_count(3)
+
+    second.get_by_role("button", name="Edit this prompt").click()
+    page.locator("#prompt").fill(script(pieces=["new"]))
+    page.keyboard.press("Enter")
+    playground.expect_end(turns=2)
+
+    assert playground.texts == ["one", "new"]
+    assert [message["content"] for message in sent_history(playground)] == [script(pieces=["one"]), "one"]
+    expect(page.locator("#prompt")).to_have_value("a draft")
+    playground.ask(script(pieces=["last"]))
+    playground.expect_end(turns=3)
+    assert [message["content"] for message in sent_history(playground)][1::2] == ["one", "new"]
+
+
+def test_refused_edit_keeps_what_it_would_have_replaced(playground: PlaygroundPage):
+    playground.ask(script(pieces=["one"]))
+    playground.expect_end()
+    playground.turns.first.hover()
+    playground.page.locator("[data-action=edit]").first.click()
+    playground.page.locator("#temperature").evaluate("field => { field.removeAttribute('max'); field.value = 9; }")
+    playground.page.locator("#run").click()
+    expect(playground.problem).to_contain_text("temperature")
+
+    expect(playground.page.locator("#editing")).to_be_visible()
+    expect(playground.turns).to_have_count(1)
+    playground.set("temperature", 1)
+    playground.page.locator("#run").click()
+    playground.expect_end()
+    assert sent_history(playground) == []
+
+
 def test_reload_in_the_middle_goes_on_without_gap_or_double(playground: PlaygroundPage, server: Server):
     first = script(tokens=120, step_seconds=0.03)
     playground.set("seed", 31)

@@ -82,7 +82,7 @@ def test_dialog_copies_says_so_and_leaves_the_answer_running(playground: Playgro
     playground.ask(script(tokens=1000, step_seconds=0.02))
     page.locator("#prompt").fill("next")
     page.locator("#get-code").click()
-    expect(dialog(playground).locator(".snippet")).to_have_count(5)
+    expect(dialog(playground).locator(".snippet")).to_have_count(6)
 
     # Without HTTPS there is no clipboard, and while a dialog is open nothing outside of it can be selected.
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")

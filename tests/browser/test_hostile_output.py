@@ -18,6 +18,22 @@ HOSTILE = {
         "<iframe src=https://evil.example></iframe>",
         "<form action=https://evil.example><input name=a>",
     ],
+    "disguised links": [
+        "[a](JaVaScRiPt:alert(1)) [b](java\nscript:alert(1)) [c](<javascript:alert(1)>) ",
+        "[d](&#106;avascript&colon;alert(1)) [e](vbscript:msgbox) [f]( javascript:alert(1)) ",
+        "[g](//evil.example) [h][r] <javascript:alert(1)> [i](\x01javascript:alert(1))\n\n[r]: javascript:alert(1)\n",
+        '\n[j](https://a.example" onmouseover=alert(1) "t) ![k](data:image/svg+xml,<svg onload=alert(1)>)',
+    ],
+    "clobbered names": [
+        "<form id=composer name=forms><input name=elements id=prompt><input name=csrf_token></form>",
+        "<a id=announcer name=cookie href=x><base href=https://evil.example/><meta http-equiv=refresh content=0>",
+        "## composer\n\n<button form=composer formaction=https://evil.example>go</button>",
+    ],
+    "htmx in other words": [
+        "<a hx-on:click='alert(1)' data-hx-on--load='alert(1)' href=# hx-boost=true>x</a>",
+        "<div hx-swap-oob=true id=model-cards></div><div hx-vals='js:{a:alert(1)}' hx-trigger=load hx-post=/language>",
+    ],
+    "direction": ["\u202eevil\u202c ", "\u2066a\u2069\u200f", "\u202d`code\u202e`"],
     "style": [
         "<style>*{display:none}</style>",
         "<b style='position:fixed;inset:0'>a</b>",
@@ -49,6 +65,48 @@ def test_hostile_output_arrives_to_the_byte_and_stays_text(playground: Playgroun
     _expect_nothing_active(playground)
     playground.last.locator("[data-action=raw]").click()
     assert playground.last.locator(".raw").evaluate("raw => raw.textContent") == "".join(pieces)
+
+
+# What makes a careless parser take its time: openers without an end, each in a length that an answer can have.
+TIRING = {
+    "quotes": "> " * 5000 + "a",
+    "lists": "- " * 5000 + "a",
+    "brackets": "[" * 5000 + "a" + "](b)" * 50,
+    "stars": "**a " * 2500,
+    "mixed stars": "*a **b _c __d " * 700,
+    "backticks": "".join("`" * (at % 50 + 1) + "a" for at in range(400)),
+    "tables": "|" * 5000 + "\n" + "|-" * 2500 + "|\n" + "|a" * 2500,
+    "links": "[a](" * 2500,
+    "addresses": "https://" + "a." * 5000 + " www." * 1000,
+    "spaces": "a" + " " * 10_000 + "b" + "\t" * 5000,
+    "one word": "x" * 20_000,
+}
+# On this machine each takes well under a second; what explodes takes minutes.
+MOST_MILLISECONDS = 10_000
+
+
+def test_no_text_makes_the_page_hang(playground: PlaygroundPage):
+    took = playground.page.evaluate(
+        """async (texts) => {
+          const { AnswerView, loadMarkdown } = await import("/static/answer-view.js");
+          await loadMarkdown();
+          const took = {};
+          for (const [name, text] of Object.entries(texts)) {
+            const shown = document.createElement("div");
+            const start = performance.now();
+            const view = new AnswerView(shown);
+            view.append(text.slice(0, text.length / 2));
+            view.append(text.slice(text.length / 2));
+            view.finish();
+            took[name] = performance.now() - start;
+            if (!shown.textContent) took[name] = Infinity;
+          }
+          return took;
+        }""",
+        TIRING,
+    )
+
+    assert {name: time for name, time in took.items() if time > MOST_MILLISECONDS} == {}
 
 
 def test_hostile_prompt_is_shown_as_text_also_after_a_reload(playground: PlaygroundPage):
@@ -93,7 +151,10 @@ def test_restored_output_is_as_harmless_as_streamed_output(playground: Playgroun
 
 
 def _expect_nothing_active(playground: PlaygroundPage) -> None:
-    active = "script, style, link, img, svg, iframe, object, form, input, video, audio, [style], [onerror], [onload]"
+    active = (
+        "script, style, link, img, svg, iframe, object, form, input, video, audio, base, meta, "
+        "[style], [onerror], [onload], [id], [name], [form]"
+    )
     assert playground.last.locator(".answer").locator(active).count() == 0
     addresses = playground.last.locator(".answer a").evaluate_all("links => links.map((link) => link.protocol)")
     assert set(addresses) <= {"http:", "https:", ":"}

@@ -52,7 +52,7 @@ def test_shared_answer_is_read_in_another_browser(
     another = open_context().new_page()
     assert another.goto(url).status == 200
     answer = another.locator("token-stream").first
-    expect(answer.locator(".answer")).to_have_text("two words 🪙")
+    expect(answer.locator(".answer")).to_have_text("two <b>words</b> 🪙")
     assert answer.evaluate("stream => stream.text") == "two <b>words</b> 🪙"
     assert not [each for each in another.context.cookies() if each["name"] == "jeton_manage_key"]
 

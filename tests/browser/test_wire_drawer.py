@@ -38,9 +38,8 @@ def test_dropped_connection_comes_back_and_costs_no_text(playground: PlaygroundP
     whole = playground.server.run(prompt=prompt, seed=41).json()["result"]["response"]
     assert playground.text == whole
     # Every event once, in order, the end included: 41, the connections, and those without an id.
-    ids = rows(playground).locator("pre").evaluate_all(
-        "frames => frames.map(({ textContent }) => textContent.match(/^id: (\\d+)/)?.[1]).filter(Boolean).map(Number)"
-    )
+    frames = rows(playground).locator("pre").all_text_contents()
+    ids = [int(found[1]) for frame in frames if (found := re.match(r"id: (\d+)", frame))]
     assert ids == list(range(1, 42))
     assert len(playground.connections()) == 2
     expect(rows(playground).filter(has_text="event: usage")).to_have_count(1)
@@ -55,21 +54,26 @@ def test_dropped_connection_comes_back_and_costs_no_text(playground: PlaygroundP
 
 def test_last_fifty_are_kept_while_nobody_looks_and_are_text(playground: PlaygroundPage):
     page = playground.page
-    hostile = ['<img src="x" onerror="alert(1)">', "</pre><script>alert(1)</script>", "a\nid: 9\n\ndata: x", "\u202eabc"]
+    page.evaluate("window.frameCount = 0; addEventListener('generation:frame', () => { frameCount += 1; })")
+    hostile = [
+        '<img src="x" onerror="alert(1)">',
+        "</pre><script>alert(1)</script>",
+        "a\nid: 9\n\ndata: x",
+        "\u202eabc",
+    ]
     playground.ask(script(pieces=["x"] * 80 + hostile))
     playground.expect_end()
 
     page.locator("#show-wire").click()
 
     expect(rows(playground)).to_have_count(50)
-    # Status, 84 pieces, usage, end.
-    expect(figure(playground, "frames")).to_have_text("87")
-    expect(rows(playground).filter(has_text="onerror")).to_have_text(re.compile(r'id: 81data: \{"response":"<img src'))
+    expect(figure(playground, "frames")).to_have_text(str(page.evaluate("frameCount")))
+    expect(rows(playground).filter(has_text="onerror")).to_contain_text('id: 81 data: {"response":"<img src=')
     expect(page.locator("#wire :is(img, script)")).to_have_count(0)
     # A new answer begins a new list, with the drawer open.
     playground.ask(script(pieces=["one"]))
     playground.expect_end(turns=2)
-    expect(figure(playground, "frames")).to_have_text("4")
-    expect(rows(playground)).to_have_count(5)
+    expect(rows(playground).locator("pre")).to_contain_text(["one", "event: usage", "[DONE]"])
+    expect(rows(playground).filter(has_text="onerror")).to_have_count(0)
     expect(rows(playground).first).to_contain_text("Connected")
     expect(page.locator("#prompt")).to_be_focused()

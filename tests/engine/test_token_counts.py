@@ -6,7 +6,14 @@ import pytest
 
 from webapp.engine import token_counts
 from webapp.engine.errors import InvalidPrompt
-from webapp.engine.token_counts import FEWEST_CHARACTERS, MOST_CHARACTERS, MOST_WAITING, REST, TokenCounts
+from webapp.engine.token_counts import (
+    FEWEST_CHARACTERS,
+    MOST_CHARACTERS,
+    MOST_WAITING,
+    REST,
+    STALE_SECONDS,
+    TokenCounts,
+)
 from webapp.wire.generation import GenerationRequest, Message
 from webapp.wire.messages import CountTokens, TokensCounted
 
@@ -15,17 +22,18 @@ WEB = b"web"
 
 @dataclass
 class Counter:
-    """Of a runner, what is asked here. A prompt of w words takes w seconds."""
+    """Of a runner, what is asked here."""
 
     clock: "Clock"
     leases: tuple[int, ...] = ()
+    seconds_per_word: float = 1.0
     error: Exception | None = None
 
     def count_tokens(self, request: GenerationRequest) -> int:
         if self.error:
             raise self.error
         words = len((request.prompt or "").split())
-        self.clock.now += words
+        self.clock.now += words * self.seconds_per_word
         return words
 
 
@@ -55,7 +63,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_questions_are_answered_in_order_one_each_turn(clock: Clock) -> None:
-    asked, runner = Asked(), Counter(clock)
+    asked, runner = Asked(), Counter(clock, seconds_per_word=0.1)
     asked.ask(1, "one")
     asked.ask(2)
 
@@ -71,10 +79,10 @@ def test_questions_are_answered_in_order_one_each_turn(clock: Clock) -> None:
 def test_while_generations_run_counting_rests_longer_than_it_took(clock: Clock) -> None:
     asked, runner = Asked(), Counter(clock, leases=(1,))
     asked.ask(1)
-    asked.ask(2)
     assert len(asked.counts.answer(runner)) == 1
 
     clock.now += 2 * REST - 0.1
+    asked.ask(2)
     assert asked.counts.answer(runner) == [] and len(asked.counts) == 1
     clock.now += 0.2
 
@@ -82,11 +90,21 @@ def test_while_generations_run_counting_rests_longer_than_it_took(clock: Clock) 
 
 
 def test_with_nothing_running_counting_does_not_rest(clock: Clock) -> None:
-    asked, runner = Asked(), Counter(clock)
+    asked, runner = Asked(), Counter(clock, seconds_per_word=0.1)
     asked.ask(1)
     asked.ask(2)
 
     assert asked.counts.answer(runner) and asked.counts.answer(runner)
+
+
+def test_question_for_whose_answer_nobody_waits_any_more_is_left_out(clock: Clock) -> None:
+    asked, runner = Asked(), Counter(clock)
+    asked.ask(1)
+    clock.now += STALE_SECONDS + 0.1
+    asked.ask(2)
+
+    assert [counted.ask for counted in asked.counts.answer(runner)] == [2]
+    assert len(asked.counts) == 0
 
 
 def test_oldest_of_too_many_questions_goes_without_a_count(clock: Clock) -> None:
@@ -105,6 +123,7 @@ def test_oldest_of_too_many_questions_goes_without_a_count(clock: Clock) -> None
 )
 def test_prompt_that_is_far_too_long_is_not_read(clock: Clock, context_window: int, most: int) -> None:
     asked, runner = Asked(), Counter(clock)
+    runner.seconds_per_word = 0.0
     asked.ask(1, "x" * most, context_window=context_window)
     asked.ask(2, "x" * most + "x", context_window=context_window)
 

@@ -1,4 +1,4 @@
-"""Making a shared link over a real server: from the server's record, by whom the run belongs to, and only when whole."""
+"""Making a shared link over a real server: of the server's record, by whom the run belongs to, only when whole."""
 
 import html
 import json
@@ -84,7 +84,9 @@ def test_without_javascript_the_browser_is_sent_to_the_link(reader: Reader):
     answer = share(reader, url, fragment=False)
 
     assert answer.status_code == 303
-    assert re.fullmatch(rf"{re.escape(str(reader.client.base_url)).rstrip('/')}/s/[\w-]{{22,}}", answer.headers["location"])
+    assert re.fullmatch(
+        rf"{re.escape(str(reader.client.base_url)).rstrip('/')}/s/[\w-]{{22,}}", answer.headers["location"]
+    )
     assert reader.client.get(answer.headers["location"]).status_code == 200
 
 
@@ -100,7 +102,7 @@ def test_stopped_answer_can_be_shared_with_the_text_it_has(reader: Reader):
 
     shown = run_of(link_in(share(reader, url)))
     assert "".join(piece for _, piece in shown["texts"]) == text
-    assert shown["finish_reason"] == "abort"
+    assert shown["usage"]["finish_reason"] == "abort"
 
 
 def test_moments_are_those_of_the_run(reader: Reader):
@@ -177,9 +179,7 @@ def test_dropped_reader_comes_back_for_the_rest(reader: Reader):
             taken += [event] if event.event_id else []
             if event.event_id == "5":
                 dropped_at = time.monotonic()
-                answer = reader.client.post(
-                    url.replace("/events", "/drop"), headers={"X-CSRFToken": reader.csrf_token}
-                )
+                answer = reader.client.post(url.replace("/events", "/drop"), headers={"X-CSRFToken": reader.csrf_token})
                 assert answer.status_code == 204
 
     # The server has cut it off, long before the answer's end.

@@ -40,6 +40,7 @@ def serve(tmp_path: Path, **environ: str) -> subprocess.CompletedProcess[str]:
         ("JETON_API_TOKEN", "short"),
         ("JETON_DATA_DIR", "/proc/nowhere"),
         ("JETON_MODELS_FILE", "/nonexistent/models.toml"),
+        ("DATABASE_URL", "mysql://jeton:a-secret@db/jeton"),
     ],
 )
 def test_wrong_setting_stops_the_start_with_a_sentence_that_names_it(tmp_path: Path, name: str, value: str):
@@ -48,6 +49,7 @@ def test_wrong_setting_stops_the_start_with_a_sentence_that_names_it(tmp_path: P
     assert result.returncode == 2
     assert name in result.stderr or value in result.stderr
     assert "Traceback" not in result.stderr
+    assert "a-secret" not in result.stderr
 
 
 def test_taken_port_stops_the_start_with_a_sentence(server: Server, tmp_path: Path):

@@ -14,6 +14,7 @@ from webapp.web.api.envelope import error_response
 from webapp.web.api.openai import errors as openai_errors
 from webapp.web.api.workers_ai.runs import failure_chunk
 from webapp.web.errors import GenerationFailed, InvalidFields, RequestError, error_from_wire
+from webapp.web.refusals import refuse
 from webapp.wire.generation import FinishReason
 
 REQUEST_ID = "3f0b9a1e-0000-4000-8000-000000000000"
@@ -81,7 +82,16 @@ OPENAI: dict[type[RequestError], tuple[int, str, str | None, str | None]] = {
     errors.ApiTokenForbidden: (403, "invalid_request_error", None, "insufficient_permissions"),
     errors.WrongTokenLimitReached: (429, "requests", None, "rate_limit_exceeded"),
 }
-ALL = RequestError.__subclasses__()
+# What only pages answer: no dialect has a number for it.
+OF_PAGES: dict[type[RequestError], int] = {
+    errors.RunNotShareable: 409,
+    errors.LinkNotFound: 404,
+    errors.LinkGone: 410,
+    errors.LinkForbidden: 403,
+    errors.LinkQuotaReached: 429,
+    errors.ReplayLimitReached: 503,
+}
+ALL = [error for error in RequestError.__subclasses__() if error is not errors.PageError]
 
 
 def make(kind: type[RequestError], message: str = "What was wrong.") -> RequestError:
@@ -101,17 +111,31 @@ def in_request() -> Iterator[None]:
 
 def test_tables_list_every_error() -> None:
     assert set(TABLE) == set(OPENAI) == set(ALL)
+    assert set(OF_PAGES) == set(errors.PageError.__subclasses__())
 
 
 def test_tree_in_the_docstring_lists_every_error_with_its_status() -> None:
     drawn = dict(re.findall(r"[├└]── (\w+) +(\d{3})", errors.__doc__ or ""))
 
-    assert drawn == {error.__name__: str(error.status) for error in ALL}
+    assert drawn == {error.__name__: str(error.status) for error in (*ALL, errors.PageError, *OF_PAGES)}
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_error_has_its_own_status(kind: type[RequestError]) -> None:
     assert kind.status == TABLE[kind][0]
+
+
+@pytest.mark.parametrize("kind", OF_PAGES, ids=lambda kind: kind.__name__)
+def test_page_answers_with_the_status_code_and_sentence_of_what_is_only_its_own(
+    app: Flask, kind: type[RequestError]
+) -> None:
+    with app.test_request_context("/", headers={"HX-Request": "true"}):
+        response = refuse(kind("What was wrong.", retry_after=3))
+
+    assert response.status_code == kind.status == OF_PAGES[kind]
+    assert f'data-code="{kind.__name__}"' in response.get_data(as_text=True)
+    assert "What was wrong." in response.get_data(as_text=True)
+    assert response.headers["Retry-After"] == "3"
 
 
 @pytest.mark.usefixtures("in_request")

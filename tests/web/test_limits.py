@@ -8,7 +8,15 @@ from flask import Flask, request
 
 from webapp.web.auth import Holder
 from webapp.web.errors import InvalidFields, RateLimitReached, WrongTokenLimitReached
-from webapp.web.limits import WRONG_TOKENS_A_MINUTE, Quota, RateLimits
+from webapp.web.limits import (
+    LINKS_A_MINUTE,
+    MANAGE_KEYS_A_MINUTE,
+    REPORTS_A_MINUTE,
+    TOKEN_COUNTS_A_MINUTE,
+    WRONG_TOKENS_A_MINUTE,
+    Quota,
+    RateLimits,
+)
 
 ADDRESS = "192.0.2.1"
 FAR_MORE = 50
@@ -35,6 +43,22 @@ def allowed(count: Callable[..., None], *, address: str = ADDRESS, headers: dict
 @pytest.mark.parametrize(("a_minute", "web_processes", "share"), [(4, 1, 4), (10, 2, 5), (10, 3, 3), (1, 8, 1)])
 def test_each_process_allows_its_share_and_at_least_one(*, a_minute: int, web_processes: int, share: int) -> None:
     assert allowed(limits(a_minute, web_processes).count_generation) == share
+
+
+@pytest.mark.parametrize(
+    ("count", "most"),
+    [
+        ("count_link", LINKS_A_MINUTE),
+        ("count_report", REPORTS_A_MINUTE),
+        ("count_manage_key", MANAGE_KEYS_A_MINUTE),
+    ],
+)
+def test_strangers_share_report_and_try_keys_a_few_times_a_minute(*, count: str, most: int) -> None:
+    one = limits()
+
+    assert allowed(getattr(one, count)) == most
+    assert allowed(getattr(one, count), address="192.0.2.2") == most
+    assert allowed(getattr(one, count), address="127.0.0.1") == FAR_MORE
 
 
 def test_zero_is_no_limit() -> None:
@@ -156,3 +180,11 @@ def test_clock_that_is_set_locks_nobody_out(shift: int, monkeypatch: pytest.Monk
     monkeypatch.setattr(time, "time", lambda: now() + shift)
 
     assert allowed(one.count_generation) == 4
+
+
+def test_counted_tokens_eat_nothing_of_the_generations() -> None:
+    one = limits(4, web_processes=8)
+
+    assert allowed(one.count_token_count) == TOKEN_COUNTS_A_MINUTE // 8
+    assert allowed(one.count_token_count, address="127.0.0.1") == FAR_MORE
+    assert allowed(one.count_generation) == 1

@@ -79,6 +79,31 @@ def test_migration_that_was_cut_off_goes_on_where_it_was(
     assert holder_of(database).scopes == set(SCOPES)
 
 
+def test_tables_of_links_are_made_where_only_the_first_was(
+    database: Database, path: Path, old: sqlite3.Connection
+) -> None:
+    upgrade(database, path)
+    old.execute("drop table link_report")
+    old.execute("drop index ix_shared_link_manager_hash")
+    old.execute("update alembic_version set version_num = '0002'")
+
+    upgrade(database, path)
+
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+@pytest.mark.usefixtures("old")
+def test_way_back_from_links_keeps_the_tokens(database: Database, path: Path) -> None:
+    upgrade(database, path)
+
+    migrate(database, "0002", is_down=True)
+
+    assert holder_of(database)
+    upgrade(database, path)
+    assert holder_of(database)
+
+
 @pytest.mark.parametrize(
     ("limit", "is_kept"), [("id = id", True), ("scopes = 'read'", False), ("account = 'a'", False)]
 )

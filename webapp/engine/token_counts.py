@@ -13,6 +13,8 @@ _log = logging.getLogger(__name__)
 
 # Questions that wait; past that the oldest goes without a count, which its writer has most likely typed past.
 MOST_WAITING = 8
+# After so long nobody waits for the answer any more (the web's COUNT_SECONDS).
+STALE_SECONDS = 1.0
 # While generations run, counting rests this many times as long as it took: they lose a fifth of the time at most.
 REST = 4.0
 # A tokenizer reads about a million characters a second (measured on a CPU), and everything waits for it. A prompt that
@@ -23,10 +25,10 @@ MOST_CHARACTERS = 200_000
 
 
 class TokenCounts:
-    """The questions that wait, oldest first."""
+    """The questions that wait, oldest first, each with when it came."""
 
     def __init__(self) -> None:
-        self._waiting: deque[CountTokens] = deque()
+        self._waiting: deque[tuple[float, CountTokens]] = deque()
         self._rests_until = 0.0
 
     def __len__(self) -> int:
@@ -34,15 +36,17 @@ class TokenCounts:
 
     def add(self, question: CountTokens) -> list[TokensCounted]:
         """Take a question; what is given up for it is answered with no count."""
-        self._waiting.append(question)
-        return [_given_up(self._waiting.popleft())] if len(self._waiting) > MOST_WAITING else []
+        self._waiting.append((time.monotonic(), question))
+        return [_given_up(self._waiting.popleft()[1])] if len(self._waiting) > MOST_WAITING else []
 
     def answer(self, runner: Runner) -> list[TokensCounted]:
         """At most one answer, and none while generations run that have just waited for another."""
         started_at = time.monotonic()
+        while self._waiting and started_at - self._waiting[0][0] > STALE_SECONDS:
+            self._waiting.popleft()
         if not self._waiting or (runner.leases and started_at < self._rests_until):
             return []
-        counted = _count(runner, self._waiting.popleft())
+        counted = _count(runner, self._waiting.popleft()[1])
         ended_at = time.monotonic()
         self._rests_until = ended_at + REST * (ended_at - started_at)
         return [counted]

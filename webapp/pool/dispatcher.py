@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from webapp.catalog import Catalog, ModelNotFound
+from webapp.pool.admission import Admission
 from webapp.pool.assignment import Assignment
 from webapp.pool.endings import Endings
 from webapp.pool.generation_log import Generation, ReaderId, make_probe
@@ -20,7 +21,7 @@ from webapp.pool.readers import Readers
 from webapp.pool.recording import RecordedGeneration
 from webapp.pool.reports import Reports
 from webapp.pool.residency import Residency
-from webapp.pool.roster import Engine, EngineKeeper, Roster, load_failure
+from webapp.pool.roster import Engine, EngineKeeper, Roster
 from webapp.pool.token_counts import TokenCounts
 from webapp.pool.waiting_line import Refusal, WaitingLine
 from webapp.wire.generation import Delta, Finished, Started
@@ -90,6 +91,7 @@ class Dispatcher:
         self._residency = Residency(
             catalog, roster, line, self.outbox, processes=processes, idle_unload_seconds=idle_unload_seconds
         )
+        self._admission = Admission(catalog, roster, line, residency=self._residency, journal=journal)
         self._metrics = Metrics(entry.name for entry in catalog.entries if entry.is_installed)
         self._endings = Endings(roster, line, self._generations, self.outbox, self._metrics)
         self._token_counts = TokenCounts(roster, self._readers, self.outbox)
@@ -160,7 +162,7 @@ class Dispatcher:
             return
         generation = Generation(submit, now, reader_left_at=None if submit.attach else now)
         try:
-            engines = self._admit(generation, now)
+            engines = self._admission.admit(generation, now)
         except Refusal as refusal:
             self._metrics.refused(refusal.code)
             refused = Refused(ask=submit.ask, code=refusal.code, message=str(refusal), retry_after=refusal.retry_after)
@@ -175,25 +177,6 @@ class Dispatcher:
         if not any(engine.is_started for engine in engines):
             self._review_residency(now)
         self._assignment.dispatch_waiting(submit.request.model, now)
-
-    def _admit(self, generation: Generation, now: float) -> list[Engine]:
-        """Let it stand in line; the posts that may serve it. Raises Refusal, before anything is tokenised."""
-        model = generation.submit.request.model
-        if self._journal.is_failing:
-            raise Refusal("StorageFull", "The disk takes nothing more, and so no new generations.", 10)
-        try:
-            entry = self._catalog.find(model)
-        except ModelNotFound:
-            raise Refusal("ModelNotFound", f"No such model {model}") from None
-        if obstacle := self._residency.obstacle(entry):
-            raise Refusal("ModelUnavailable", obstacle)
-        engines = self._roster.ensure(entry)
-        if not engines:
-            raise Refusal("ModelUnavailable", f"No engine of {model} has joined.", 30)
-        if all(engine.is_hopeless(now) for engine in engines):
-            raise Refusal("ModelUnavailable", load_failure(model), 30)
-        self._line.admit(generation, is_room=_is_room(engines, now))
-        return engines
 
     def _submit_again(self, reader: ReaderId, submit: Submit, generation: Generation) -> None:
         if not is_same_owner(generation.submit.owner, submit.owner):
@@ -402,9 +385,3 @@ class Dispatcher:
             if is_fresh or engine.leases or engine.room == 0:
                 continue
             self._assignment.give(engine, make_probe(engine.entry, now), now)
-
-
-def _is_room(engines: list[Engine], now: float) -> bool:
-    """Whether an engine takes a newcomer at once; or none is loaded, and somebody has to wait for it to be."""
-    is_loaded = any(engine.is_ready and not engine.is_stopping for engine in engines)
-    return not is_loaded or any(engine.room_for(now) > 0 for engine in engines)

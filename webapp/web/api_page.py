@@ -16,7 +16,7 @@ from webapp.web import errors
 from webapp.web.api import envelope
 from webapp.web.api.openai import errors as openai_errors
 from webapp.web.api_reference import routes_by_tag
-from webapp.web.limits import TOKEN_COUNTS_A_MINUTE, WRONG_TOKENS_A_MINUTE
+from webapp.web.limits import LINKS_A_MINUTE, TOKEN_COUNTS_A_MINUTE, WRONG_TOKENS_A_MINUTE
 from webapp.web.model_choices import default_model
 from webapp.web.openapi.parts import HEADERS
 from webapp.web.openapi.schemas import Schema
@@ -99,6 +99,7 @@ def _limits(settings: Settings, largest_body_bytes: int) -> dict[str, str]:
         "Running": f"{settings.generation_seconds:g} seconds (JETON_GENERATION_SECONDS)",
         "A page's generation without a reader": f"{settings.grace_seconds:g} seconds (JETON_GRACE_SECONDS)",
         "Wrong API tokens from one address": f"{WRONG_TOKENS_A_MINUTE} a minute",
+        "Shared links made from one address": f"{LINKS_A_MINUTE} a minute",
         "Counts of a prompt's tokens for one address": f"{TOKEN_COUNTS_A_MINUTE} a minute",
         "Silence of a stream, before a comment says it lives": f"{KEEP_ALIVE_SECONDS:g} seconds",
     }

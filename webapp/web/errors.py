@@ -30,7 +30,7 @@
     ├── ReaderLeft               499  nobody is there to be told
     ├── GenerationFailed         500  an engine failed it, with the engine's own code
     └── PageError                400  what only pages answer
-        ├── RunNotShareable      409  it has not ended, or has failed: there is no answer to share
+        ├── RunNotShareable      409  it has not ended, has failed, or is too long to be kept
         ├── LinkNotFound         404  there never was such a shared link
         ├── LinkGone             410  the shared link has expired, was revoked or taken down: its text is deleted
         ├── LinkForbidden        403  this browser has not the manage key of the shared link

@@ -162,9 +162,17 @@ def test_another_browser_takes_the_key_over_and_forgets_it(
     assert slug not in client.get("/links").text
 
 
-@pytest.mark.parametrize("key", ["", "short", "x" * 43, "\x00" * 43, "x" * 5000])
-def test_key_that_has_made_nothing_is_not_taken(client: FlaskClient, post: Post, key: str) -> None:
+@pytest.mark.parametrize("key", ["", "short", "\x00" * 43, "x" * 5000])
+def test_key_that_is_none_is_not_taken(client: FlaskClient, post: Post, key: str) -> None:
     assert post("/links/key", key=key).status_code == 400
+    assert client.get_cookie(COOKIE) is None
+
+
+def test_key_that_has_made_nothing_is_not_taken(client: FlaskClient, post: Post) -> None:
+    refused = post("/links/key", key=new_manage_key())
+
+    assert refused.status_code == 403
+    assert "No shared link was made with this manage key." in refused.text
     assert client.get_cookie(COOKIE) is None
 
 

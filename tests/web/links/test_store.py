@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from tests.postgresql import INITDB, NO_POSTGRESQL
+from tests.postgresql import INITDB, NO_POSTGRESQL, Postgresql
 from tests.shared_runs import make_run
 from webapp.settings import read_settings
 from webapp.web.database import Database
@@ -24,7 +24,8 @@ from webapp.web.errors import (
     LinkQuotaReached,
     RunNotShareable,
 )
-from webapp.web.links.store import LARGEST_RUN_BYTES, MOST_REPORTS, LinkFacts, SharedLinks
+from webapp.web.links import store
+from webapp.web.links.store import LARGEST_RUN_BYTES, LinkFacts, SharedLinks
 
 KEY, OTHER_KEY = "a-manage-key", "another-manage-key"
 SECRET = "what nobody may read any more"
@@ -49,13 +50,19 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="module")
+def postgresql_url(postgresql: Postgresql) -> str:
+    """One for all tests, which leave it empty: each database is some megabytes of files."""
+    return read_settings({"DATABASE_URL": postgresql.make_database()}).database_url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{path}"
     if INITDB is None:
         pytest.skip(NO_POSTGRESQL)
-    return read_settings({"DATABASE_URL": request.getfixturevalue("postgresql").make_database()}).database_url
+    return request.getfixturevalue("postgresql_url")
 
 
 @pytest.fixture
@@ -63,6 +70,7 @@ def database(url: str, path: Path) -> Iterator[Database]:
     made = Database(url)
     made.upgrade(path.with_suffix(".lock"))
     yield made
+    made.run(lambda session: session.execute(text("delete from shared_link")))
     made.engine.dispose()
 
 
@@ -138,14 +146,15 @@ def test_expired_link_is_gone_at_its_second_and_emptied_by_whoever_opens_it(
 
 
 def test_purge_empties_all_that_has_expired_and_nothing_else(
-    links: SharedLinks, clock: Clock, database: Database
+    links: SharedLinks, clock: Clock, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(60):
+    monkeypatch.setattr(store, "PURGED_AT_ONCE", 2)
+    for _ in range(5):
         make(links, days=1)
     kept = make(links, days=7)
     clock.pass_days(2)
 
-    assert links.purge() == 60
+    assert links.purge() == 5
     assert links.purge() == 0
 
     # Its opening, its prompt and its answer.
@@ -280,12 +289,13 @@ def test_report_that_says_nothing_known_or_too_much_is_refused(
     assert list(refused.value.fields) == [field]
 
 
-def test_reports_of_one_link_are_bounded(links: SharedLinks) -> None:
+def test_reports_of_one_link_are_bounded(links: SharedLinks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MOST_REPORTS", 3)
     slug = make(links).slug
-    for _ in range(MOST_REPORTS + 3):
+    for _ in range(5):
         links.report(slug, reason="spam", details="again")
 
-    assert links.find_all()[0][1] == MOST_REPORTS
+    assert links.find_all()[0][1] == 3
 
 
 def test_run_that_is_too_large_is_refused(links: SharedLinks, database: Database) -> None:

@@ -17,7 +17,7 @@ from webapp.web.replies import with_retry_after
 HEIGHT = 480
 # The page may run its script, and open the shared link: outside of the sandbox, as an ordinary page.
 SANDBOX = "allow-scripts allow-popups allow-popups-to-escape-sandbox"
-_POLICY = (
+EMBED_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors {ancestors}"
 )
@@ -38,7 +38,7 @@ def blueprint(links: SharedLinks, *, ancestors: str) -> Blueprint:
             response = with_retry_after(make_response(body, error.status), error)
         else:
             response = make_response(render_template("embed.html", **shown, link=link, run=run))
-        response.headers["Content-Security-Policy"] = _POLICY.format(ancestors=ancestors)
+        response.headers["Content-Security-Policy"] = EMBED_POLICY.format(ancestors=ancestors)
         response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         response.headers["Cross-Origin-Opener-Policy"] = "unsafe-none"
         response.headers["Referrer-Policy"] = "no-referrer"

@@ -96,8 +96,10 @@ def blueprint(links: SharedLinks, *, limits: RateLimits) -> Blueprint:
     def take_over() -> Response:
         limits.count_manage_key(request)
         key = read_struct(KeyFields, request.form, is_form=True).key.strip()
-        if not is_manage_key(key) or not links.all_of(key):
-            raise InvalidFields({"key": "no shared link was made with it"})
+        if not is_manage_key(key):
+            raise InvalidFields({"key": "must be a manage key, which has 43 characters"})
+        if not links.all_of(key):
+            raise LinkForbidden("No shared link was made with this manage key.")
         response = make_response(redirect(url_for("manage.show"), 303))
         keep_manage_key(response, key)
         return response

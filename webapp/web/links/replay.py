@@ -132,12 +132,17 @@ class Replays:
         self._open = set[Replay]()
         self._is_draining = False
 
+    @property
+    def count(self) -> int:
+        """How many there are now."""
+        return len(self._open)
+
     def open(self, run: SharedRun, *, speed: Speed, after: int) -> Replay | None:
         """A replay after event `after`; None where that was the end. Raises ReplayLimitReached."""
         schedule = Schedule(run, speed=speed, after=after)
         if schedule.has_ended:
             return None
-        if len(self._open) >= self._most:
+        if self.count >= self._most:
             message = "Too many shared links are being replayed at this moment; please try again soon."
             raise ReplayLimitReached(message, retry_after=RETRY_AFTER_SECONDS)
         replay = Replay(schedule, forget=self._open.discard)

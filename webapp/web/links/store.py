@@ -376,7 +376,9 @@ def _empty(session: Session, which: ColumnElement[bool], *, gone_at: object, gon
 
 def _empty_expired(session: Session, now: datetime) -> int:
     expired = select(SharedLink.id).where(SharedLink.gone_at.is_(None), SharedLink.expires_at <= now)
-    ids: Sequence[int] = session.scalars(expired.limit(PURGED_AT_ONCE)).all()
+    # What another process is at is left to it; SQLite lets only one write anyway.
+    mine = expired.order_by(SharedLink.id).limit(PURGED_AT_ONCE).with_for_update(skip_locked=True)
+    ids: Sequence[int] = session.scalars(mine).all()
     if ids:
         _empty(session, SharedLink.id.in_(ids), gone_at=SharedLink.expires_at, gone_as="expired")
     return len(ids)

@@ -3,7 +3,7 @@
 from flask import Blueprint, Response
 
 from webapp.catalog import Catalog
-from webapp.web.openapi import cloudflare, links, openai, shared_runs, site
+from webapp.web.openapi import cloudflare, dialogs, links, openai, shared_runs, site
 from webapp.web.openapi.parts import HEADERS
 from webapp.web.openapi.schemas import TEXT, Schema, components, most_tokens
 from webapp.web.replies import json_reply
@@ -31,7 +31,8 @@ def document(catalog: Catalog) -> Schema:
         | openai.paths()
         | site.paths(fields, most_tokens=most_tokens(catalog))
         | links.paths()
-        | shared_runs.paths(),
+        | shared_runs.paths()
+        | dialogs.paths(),
         "components": {
             "schemas": schemas,
             "headers": {name: {"description": text, "schema": TEXT} for name, text in HEADERS.items()},

@@ -2,7 +2,7 @@
 
 from webapp.web import errors
 from webapp.web.links.store import LIFETIMES_DAYS, LONGEST_DETAILS, REPORT_REASONS
-from webapp.web.openapi.parts import PAGE, SENTENCE_OR_PAGE, operation, parameter, site_refusals
+from webapp.web.openapi.parts import PAGE, SENTENCE_OR_PAGE, Answers, operation, parameter, site_refusals
 from webapp.web.openapi.schemas import TEXT, Schema
 
 SHARED_LINKS = "Shared links"
@@ -33,9 +33,7 @@ def _embed() -> Schema:
         "A shared link for a frame on another site. Sets no cookie; who may frame it is a setting.",
         {200: ("The page.", PAGE)} | site_refusals(_FOUND, PAGE),
         tag=SHARED_LINKS,
-        parameters=[
-            parameter("theme", TEXT, place="query", description="`light` or `dark`; else the reader's own.")
-        ],
+        parameters=[parameter("theme", TEXT, place="query", description="`light` or `dark`; else the reader's own.")],
     )
 
 
@@ -102,7 +100,7 @@ def _take_over() -> Schema:
         _changed(303, "To its links."),
         tag=SHARED_LINKS,
         security=_SIGNED,
-        requestBody=_form({"key": TEXT}, required=["key"]),
+        requestBody=_form({"key": TEXT | {"pattern": "^[A-Za-z0-9_-]{43}$"}}, required=["key"]),
     )
 
 
@@ -116,7 +114,7 @@ def _forget() -> Schema:
     )
 
 
-def _changed(status: int, meaning: str) -> Schema:
+def _changed(status: int, meaning: str) -> Answers:
     return {status: (meaning, PAGE), 303: ("Back to where it stands.", PAGE)} | site_refusals(_CHANGED, PAGE)
 
 

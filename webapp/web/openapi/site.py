@@ -1,6 +1,7 @@
 """This site's own routes in `/openapi.json`: the playground's, the page's, the operators'."""
 
 from webapp.web import errors
+from webapp.web.languages import LANGUAGES
 from webapp.web.openapi.parts import (
     PAGE,
     SENTENCE,
@@ -140,10 +141,31 @@ def _playground_paths(fields: Schema) -> Schema:
             *(parameter(name, or_empty(fields[name]), place="query") for name in SETUP_PARAMETERS),
         ],
     )
+    language = operation(
+        "chooseLanguage",
+        "The switch of the pages' languages: keeps the choice in a cookie.",
+        {303: ("Back to the page of this site that `back` names.", PAGE)}
+        | site_refusals((errors.InvalidFields,), PAGE),
+        tag=PLAYGROUND,
+        security=signed,
+        requestBody={
+            "required": True,
+            "content": {
+                "application/x-www-form-urlencoded": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {"language": {"enum": [*LANGUAGES]}, "back": TEXT},
+                        "required": ["language"],
+                    }
+                }
+            },
+        },
+    )
     shown: Answers = {200: ("The page.", PAGE)}
     return {
         "/": {"get": setup},
         "/api": {"get": operation("api", "This document as a page, with code to take home.", shown, tag=PLAYGROUND)},
+        "/language": {"post": language},
         "/models/options": {"get": options},
         "/generations": {"post": submit},
         "/tokens": {"post": counted},
