@@ -56,16 +56,19 @@ def on_starting(server: object) -> None:
 def post_worker_init(worker: "Worker") -> None:
     """In the web process, once it has loaded the app.
 
-    Its streams end in order when it is stopped, and it deletes expired shared links. And Python looks for garbage in
+    Its streams end in order when it is stopped; it deletes expired shared links and ends replays of them. And Python looks for garbage in
     cycles less often, and not in what was loaded, which stays: with many streams that took a fifth of the processor's
     time.
     """
     # Not at the top: the master process must not import the app, whose modules its forks would inherit unpatched.
-    from webapp.web.create_app import LINKS_EXTENSION
+    from webapp.web.create_app import LINKS_EXTENSION, REPLAYS_EXTENSION
     from webapp.web.drain import drain_at_stop
     from webapp.web.links.purging import purge_regularly
+    from webapp.web.links.withdrawing import withdraw_regularly
 
     drain_at_stop(worker, graceful_timeout=graceful_timeout)
-    purge_regularly(worker.wsgi.extensions[LINKS_EXTENSION])
+    links, replays = (worker.wsgi.extensions[name] for name in (LINKS_EXTENSION, REPLAYS_EXTENSION))
+    purge_regularly(links)
+    withdraw_regularly(links, replays)
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

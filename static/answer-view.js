@@ -10,6 +10,7 @@ export function loadMarkdown() {
   loading ??= import("./markdown.js").then(
     (module) => {
       ({ MarkdownView } = module);
+      setTimeout(warmUp);
     },
     () => {
       // The connection is lost: the next answer tries again.
@@ -17,6 +18,13 @@ export function loadMarkdown() {
     },
   );
   return loading;
+}
+
+// What runs for the first time is compiled first: better now than between the first tokens.
+function warmUp() {
+  const view = new MarkdownView(document.createElement("div"));
+  view.append("A **word** and `code`, [a link](https://example.org).\n\n- one\n- two\n\n");
+  view.finish();
 }
 
 export class AnswerView {
@@ -51,7 +59,8 @@ export class AnswerView {
   }
 
   #render() {
-    if (!MarkdownView) return;
+    // Without it, or where another answer stands there by now.
+    if (!MarkdownView || !this.#container.contains(this.#plain)) return;
     this.#view = new MarkdownView(this.#container);
     this.#draw(() => this.#view.append(this.#text));
     if (this.#isFinished) this.finish();

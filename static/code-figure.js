@@ -57,10 +57,17 @@ export async function colourCode(figure) {
     import("./vendor/highlight/core.min.js"),
     import(`./vendor/highlight/languages/${grammar}.min.js`),
   ]);
+  // Each step in a task of its own: together they would hold the page up on a slow machine.
+  await nextTask();
   if (!highlighter.getLanguage(grammar)) highlighter.registerLanguage(grammar, definition);
   const { value } = highlighter.highlight(text, { language: grammar, ignoreIllegals: true });
-  code.replaceChildren(spansOf(value));
+  await nextTask();
+  const spans = spansOf(value);
+  await nextTask();
+  code.replaceChildren(spans);
 }
+
+const nextTask = () => new Promise((resolve) => setTimeout(resolve));
 
 // Builds the elements itself: nothing in the code can become another one.
 function spansOf(highlighted) {

@@ -2,6 +2,7 @@
 // the next answer replaces.
 
 import { forgetAll, leaveOut, liveStream, promptOf, turnsFrom } from "./conversation.js";
+import { keepTab, setAside } from "./tab-memory.js";
 import { say, sayCount } from "./words.js";
 
 const form = document.getElementById("composer");
@@ -19,6 +20,8 @@ const isNarrow = matchMedia("(max-width: 60rem)");
 
 export class Composer {
   #isSending = false;
+  // The answer that is on its way belongs to a conversation that has been left.
+  #isForsaken = false;
   // Turns that the next answer replaces, and what stood in the prompt before one of them was edited.
   #replaced = [];
   #draft = "";
@@ -81,10 +84,18 @@ export class Composer {
 
   /** What stands in the composer is another conversation's from now on. */
   begin() {
-    this.#replace([]);
+    this.#keep();
     this.#clearProblem();
+    this.#isForsaken = this.#isSending;
+    keepTab();
+    this.showSetAside(setAside());
     document.getElementById("setup-note").hidden = true;
     forgetAll();
+  }
+
+  /** Offers to bring back the conversation that another one took the place of. */
+  showSetAside(isOffered) {
+    document.getElementById("set-aside").hidden = !isOffered;
   }
 
   /** Asks the turn's prompt again; what is being typed stays. */
@@ -137,6 +148,7 @@ export class Composer {
       return;
     }
     this.#isSending = true;
+    this.#isForsaken = false;
     this.#clearProblem();
     this.refresh();
   }
@@ -145,11 +157,15 @@ export class Composer {
   // page, say) must not land in the conversation.
   #onAnswer(event) {
     const { ctx, tasks } = event.detail;
-    if (ctx.response.status === 201) {
+    // Without a reader the server ends it after a grace.
+    if (this.#isForsaken) {
+      event.preventDefault();
+    } else if (ctx.response.status === 201) {
       for (const turn of this.#replaced) turn.remove();
       this.#replaced = [];
       document.getElementById("welcome").hidden = true;
       document.getElementById("setup-note").hidden = true;
+      this.showSetAside(false);
       editing.hidden = true;
       if (!this.#isRetry) prompt.value = this.#draft;
       this.#draft = "";

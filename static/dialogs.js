@@ -13,6 +13,11 @@ export function watchDialogs() {
   });
   for (const dialog of document.querySelectorAll("dialog")) {
     // A click on the backdrop is one on the dialog itself, whose content covers the rest of it.
-    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+    // Only one that began there as well: text is selected beyond the edge.
+    let isPressed = false;
+    dialog.addEventListener("pointerdown", ({ target }) => {
+      isPressed = target === dialog;
+    });
+    dialog.addEventListener("click", ({ target }) => target === dialog && isPressed && dialog.close());
   }
 }

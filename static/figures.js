@@ -28,6 +28,11 @@ export class Figures {
     if (startedAt) this.#startedAt -= Date.now() - Number(startedAt);
   }
 
+  /** As the server said them; null before. */
+  get usage() {
+    return this.#usage;
+  }
+
   get completionTokens() {
     return this.#usage?.completion_tokens ?? this.#countBefore + this.#count;
   }

@@ -9,6 +9,7 @@ const STYLE = new URL("snippets.css", import.meta.url).href;
 const form = document.getElementById("composer");
 const dialog = document.getElementById("code-dialog");
 const code = document.getElementById("code-of-request");
+let asked = 0;
 const about = (what) => dialog.querySelector(`[data-about=${what}]`);
 
 /** Shows the code of the turn's request; without a turn, of the composer's. */
@@ -23,7 +24,10 @@ export async function showCode(turn) {
   code.setAttribute("aria-busy", "true");
   if (!dialog.open) dialog.showModal();
 
+  const number = (asked += 1);
   const [{ fragment, problem }] = await Promise.all([postForm("/code", requestOf(shown)), loadStyle()]);
+  // Another request is shown by now.
+  if (number !== asked) return;
   code.setAttribute("aria-busy", "false");
   about("problem").hidden = !problem;
   about("problem").querySelector("span").textContent = problem ?? "";

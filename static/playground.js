@@ -13,7 +13,7 @@ import { watchMoreMenu } from "./more-menu.js";
 import { limitTo, watchParameters, writeParameters } from "./parameters.js";
 import { Presets } from "./presets.js";
 import { openSetup } from "./setup-link.js";
-import { keepTab, restoreTab, showTurns } from "./tab-memory.js";
+import { keepTab, restore, restoreTab, setAside, showTurns, takeSetAside } from "./tab-memory.js";
 import { TokenMeter } from "./token-meter.js";
 import { watchWire } from "./wire-log.js";
 import { say } from "./words.js";
@@ -44,13 +44,28 @@ async function openConversation(file) {
     composer.say(say("This file is no conversation that Jeton has exported."));
     return;
   }
-  await liveStream()?.abort();
+  liveStream()?.abort();
   composer.begin();
   showTurns(records, takeIn);
   const { model, ...parameters } = JSON.parse(records.at(-1)?.data.request ?? "{}");
   // The seed of one answer is not what the next one is to have.
   writeParameters({ ...parameters, seed: "" });
   chooseModel(model);
+  showOpened();
+}
+
+function bringBack() {
+  const before = takeSetAside();
+  liveStream()?.abort();
+  composer.begin();
+  restore(before, takeIn);
+  writeParameters(Object.fromEntries(before.fields));
+  document.getElementById("model").dispatchEvent(new Event("change", { bubbles: true }));
+  showOpened();
+  document.getElementById("prompt").focus();
+}
+
+function showOpened() {
   composer.refresh();
   follow.start();
   keepTab();
@@ -60,13 +75,7 @@ document.addEventListener("generation:started", () => {
   announcer.textContent = say("The answer has started.");
   composer.refresh();
   follow.start();
-  keepTab();
-});
-// What it took and why it failed, for the export and for the composer.
-document.addEventListener("generation:frame", ({ target: stream, detail: { event, data } }) => {
-  const turn = stream.closest(".turn");
-  if (event === "usage") turn.dataset.usage = data;
-  if (event === "error") turn.dataset.failure = JSON.parse(data).code;
+  setTimeout(keepTab);
 });
 document.addEventListener("generation:loading", refreshModels);
 document.addEventListener("generation:written", () => follow.grown());
@@ -75,9 +84,12 @@ document.addEventListener("generation:ended", ({ target: stream }) => {
   takeIn(stream);
   composer.refresh();
   const turn = stream.closest(".turn");
-  if (turn.dataset.failure === "ContextWindowExceeded") composer.takeBack(turn);
-  refreshModels();
-  keepTab();
+  // For the export.
+  if (stream.usage) turn.dataset.usage = JSON.stringify(stream.usage);
+  if (stream.failureCode === "ContextWindowExceeded") composer.takeBack(turn);
+  // In tasks of their own: what is kept may be long.
+  setTimeout(refreshModels);
+  setTimeout(keepTab);
 });
 document.addEventListener("generation:reconnect", (event) => {
   if (liveStream()) event.preventDefault();
@@ -86,13 +98,14 @@ document.addEventListener("generation:reconnect", (event) => {
 addEventListener("pagehide", keepTab);
 document.getElementById("new-conversation").addEventListener("click", keepTab);
 document.getElementById("start-anew").addEventListener("click", keepTab);
+document.getElementById("bring-back").addEventListener("click", bringBack);
 document.addEventListener("click", ({ target }) => {
   const button = target.closest("[data-copy]");
   if (button) copyText(button.dataset.copy, button);
 });
 
 // Before the picker and the parameters are read for the first time.
-openSetup();
+if (openSetup()) composer.showSetAside(setAside());
 restoreTab(takeIn);
 follow.start();
 watchActions({ onEdit: (turn) => composer.edit(turn), onRetry: (turn) => composer.retry(turn) });
@@ -105,7 +118,7 @@ watchModels((card) => {
 watchParameters();
 new Presets();
 watchKeys();
-watchMoreMenu({ onImport: openConversation });
+watchMoreMenu({ onImport: openConversation, onBringBack: bringBack });
 watchDialogs();
 watchWire();
 // Before it is needed, and after all that is.

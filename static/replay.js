@@ -43,7 +43,8 @@ export class ReplayPlayer {
     stream.addEventListener("generation:ended", () => this.#end());
     document.addEventListener("generation:started", ({ target }) => this.#onStarted(target));
     document.addEventListener("generation:ended", () => this.#refresh());
-    document.addEventListener("keydown", (event) => this.#onKey(event));
+    // Only while the player has the focus: a single letter that acts anywhere would have to be switched off (WCAG 2.1.4).
+    section.addEventListener("keydown", (event) => this.#onKey(event));
     this.#show(this.#total);
   }
 
@@ -241,8 +242,7 @@ export class ReplayPlayer {
   }
 
   #onKey(event) {
-    const isTyping = event.target.closest("input:not([type=range], [type=radio]), textarea, select");
-    if (event.key !== "k" || event.ctrlKey || event.metaKey || event.altKey || isTyping) return;
+    if (event.key !== "k" || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     this.toggle();
   }

@@ -19,17 +19,18 @@ export function setupLink() {
   return new URL(`/?${query}${fragment}`, location.href).href;
 }
 
-/** Fills in what the address says, then takes it out of the address: a reload goes on with what was made of it. */
+/** Fills in what the address says, if anything: whether it did. A reload goes on with what was made of it. */
 export function openSetup() {
-  const hasTexts = fillIn();
-  if (hasTexts) form.dataset.prefilled = "";
-  if (hasTexts || "prefilled" in form.dataset) tidyAddress();
+  if (fillIn()) form.dataset.prefilled = "";
+  const isPrefilled = "prefilled" in form.dataset;
+  if (isPrefilled) tidyAddress();
   // A link that is opened where the page is open already.
   addEventListener("hashchange", () => {
     if (!fillIn()) return;
     tidyAddress();
     field("prompt").dispatchEvent(new Event("input", { bubbles: true }));
   });
+  return isPrefilled;
 }
 
 function tidyAddress() {

@@ -33,8 +33,11 @@ async function makeLink(event) {
   event.preventDefault();
   const button = form.querySelector("button");
   button.disabled = true;
-  const answer = await postForm(form.action, new FormData(form));
+  const address = form.action;
+  const answer = await postForm(address, new FormData(form));
   button.disabled = false;
+  // The dialog is about another answer by now; the link stands among one's own.
+  if (form.action !== address) return;
   problem.hidden = !answer.problem;
   problem.querySelector("span").textContent = answer.problem ?? "";
   if (answer.fragment) showLink(answer.fragment);

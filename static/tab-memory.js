@@ -1,18 +1,23 @@
-// What this tab keeps across a reload: its turns, and what stands in the composer.
-// Lives in sessionStorage, so that it goes with the tab. Everything is kept and put
-// back as text. A page without storage works as well; it only forgets.
+// What this tab keeps across a reload: its turns, and what stands in the composer; and
+// the conversation that another one took the place of. Lives in sessionStorage, so that
+// it goes with the tab. Everything is kept and put back as text. A page without storage
+// works as well; it only forgets.
 
 import { keepBack, promptOf } from "./conversation.js";
 import { Figures } from "./figures.js";
 import { say } from "./words.js";
 
 const KEY = "jeton.tab";
+const KEY_SET_ASIDE = "jeton.tab.before";
 // In characters of JSON. Past this the oldest turns are forgotten.
 const MOST_CHARACTERS = 1_000_000;
 /** How an answer ends, and what the page says of it. */
 export const ENDED = { done: say("Done"), stopped: say("Stopped"), failed: say("Failed") };
 const FIGURES = ["completion_tokens", "time_to_first_token", "tokens_per_second", "seconds"];
 const NOT_KEPT = ["csrf_token", "history"];
+// What a turn's data attributes may be; htmx reads others.
+const DATA = ["generation", "request", "startedAt", "usage"];
+const COUNTS = ["totalTokens", "counted", "startedAt"];
 
 const form = () => document.getElementById("composer");
 const turns = () => document.getElementById("turns");
@@ -34,10 +39,37 @@ export function keepTab() {
 /** Puts back what was kept; calls `onEnded` with each answer that is complete. */
 export function restoreTab(onEnded) {
   // A page that came with turns or fields of its own is newer than what was kept.
-  if (turns().childElementCount || "prefilled" in form().dataset) return;
-  const kept = read();
+  if (!turns().childElementCount && !("prefilled" in form().dataset)) restore(read(KEY), onEnded);
+}
+
+/** Puts back a conversation, which `takeSetAside` gave. */
+export function restore(kept, onEnded) {
   for (const [name, value] of kept.fields) putBack(form().elements.namedItem(name), value);
   showTurns(kept.turns, onEnded);
+}
+
+/** Sets the kept conversation aside, if anything was run in it: another takes its place. Says whether it did. */
+export function setAside() {
+  if (!read(KEY).turns.some(({ data }) => data?.generation)) return false;
+  try {
+    sessionStorage.setItem(KEY_SET_ASIDE, sessionStorage.getItem(KEY));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export const isAnySetAside = () => read(KEY_SET_ASIDE).turns.length > 0;
+
+/** The conversation that was set aside, which is forgotten with this. */
+export function takeSetAside() {
+  const kept = read(KEY_SET_ASIDE);
+  try {
+    sessionStorage.removeItem(KEY_SET_ASIDE);
+  } catch {
+    // Without storage there was none.
+  }
+  return kept;
 }
 
 /** Adds the turns of these records; calls `onEnded` with each answer that is complete. */
@@ -87,7 +119,7 @@ function build(record) {
   write("header h2", record.model);
   write(".answer", record.text);
   stream.setAttribute("aria-label", say("Answer of {model}", record));
-  Object.assign(turn.dataset, record.data);
+  Object.assign(turn.dataset, only(DATA, record.data));
   if (record.servedBy) {
     write(".served-by strong", record.servedBy);
     write(".served-by .asked", record.model);
@@ -98,7 +130,7 @@ function build(record) {
     figure.textContent = record.figures[index] ?? "";
   });
   const list = turn.querySelector(".figures");
-  Object.assign(list.dataset, record.counts);
+  Object.assign(list.dataset, only(COUNTS, record.counts));
   // The server's own figures are written anew: the page may be in another language by now.
   const usage = readUsage(record.data);
   if (usage) new Figures(list, usage).draw();
@@ -125,9 +157,9 @@ function putBack(field, value) {
   field.value = value;
 }
 
-function read() {
+function read(key) {
   try {
-    const { fields, turns } = JSON.parse(sessionStorage.getItem(KEY));
+    const { fields, turns } = JSON.parse(sessionStorage.getItem(key));
     return { fields: fields.filter(isPair), turns: turns.filter(isRecord) };
   } catch {
     return { fields: [], turns: [] };
@@ -143,8 +175,19 @@ function readUsage(data) {
   }
 }
 
+const only = (names, values) => Object.fromEntries(Object.entries(values ?? {}).filter(([name]) => names.includes(name)));
 const isText = (value) => typeof value === "string";
 const isPair = (pair) => Array.isArray(pair) && pair.length === 2 && pair.every(isText);
+
+function isObjectAsJson(text) {
+  if (!text) return true;
+  try {
+    const value = JSON.parse(text);
+    return value !== null && typeof value === "object";
+  } catch {
+    return false;
+  }
+}
 
 function isRecord(record) {
   const { figures, counts, data, ...texts } = record ?? {};
@@ -157,6 +200,7 @@ function isRecord(record) {
     Object.values(counts ?? {}).every(isText) &&
     // Those of an earlier version have none.
     Object.values(data ?? {}).every(isText) &&
-    (Object.hasOwn(ENDED, record.phase) || texts.events.startsWith("/generations/"))
+    [data?.request, data?.usage].every(isObjectAsJson) &&
+    (Object.hasOwn(ENDED, record.phase) || [texts.events, texts.abort].every((path) => path.startsWith("/generations/")))
   );
 }

@@ -58,9 +58,10 @@ export class TokenMeter {
     clearTimeout(this.#timer);
     this.#asking?.abort();
     this.#isStale = true;
-    const fields = new FormData(form);
-    if (!fields.has("history") && !fields.get("prompt").trim() && !fields.get("system")?.trim()) this.#hide();
-    else if (fields.get("model")) this.#timer = setTimeout(() => this.#ask(), milliseconds);
+    // Not by FormData: a conversation that is opened changes once for each of its turns.
+    const { system, model } = form.elements;
+    const isAnything = document.querySelector("[name=history]:enabled") || prompt.value.trim() || system.value.trim();
+    if (isAnything && model.value) this.#timer = setTimeout(() => this.#ask(), milliseconds);
     else this.#hide();
   }
 

@@ -24,6 +24,8 @@ export class TokenStream extends HTMLElement {
   /** All text so far, as the server sent it. */
   text = "";
   phase = "connecting";
+  /** Called with each frame as it came: { event, id, data }. No event of the page: there are hundreds in a second. */
+  onFrame = null;
 
   #source = null;
   #lastEventId = 0;
@@ -37,6 +39,7 @@ export class TokenStream extends HTMLElement {
   #phaseSince = 0;
   #phaseTitle = "";
   #failure = null;
+  #failureCode = "";
   #isAborting = false;
   #hasFollowedGap = false;
 
@@ -77,6 +80,16 @@ export class TokenStream extends HTMLElement {
   /** What its figures have to know to go on from here, as texts. */
   get counts() {
     return this.#figures.counts;
+  }
+
+  /** The server's own figures, once it has said them. */
+  get usage() {
+    return this.#figures.usage;
+  }
+
+  /** The code of what went wrong, where the server has said it. */
+  get failureCode() {
+    return this.#failureCode;
   }
 
   /** Asks the server to end this generation; the stream then ends by itself. */
@@ -180,8 +193,13 @@ export class TokenStream extends HTMLElement {
     // Two things arrive under this name: the server's own event, which has data,
     // and the browser's notice that the connection is lost, which has none.
     source.addEventListener("error", (event) => {
-      if (event.data !== undefined) this.#fail(JSON.parse(event.data).message);
-      else this.#onConnectionLost(source);
+      if (event.data === undefined) {
+        this.#onConnectionLost(source);
+        return;
+      }
+      const { code, message } = JSON.parse(event.data);
+      this.#failureCode = code;
+      this.#fail(message);
     });
     source.addEventListener("open", () => this.#tell("generation:connected", { after: this.#lastEventId }));
     this.#tell("generation:started");
@@ -283,13 +301,18 @@ export class TokenStream extends HTMLElement {
     this.#unschedule();
     if (!this.#unwritten) return;
     const start = performance.now();
-    this.#view.append(this.#unwritten);
-    this.#unwritten = "";
+    this.#appendUnwritten();
     const spent = performance.now() - start;
     // Most writes take a millisecond or two and need no pause at all.
     this.#writeNotBefore = spent > 8 ? start + spent * (1 + PAUSE_PER_WRITE) : 0;
     this.#tell("generation:written");
   };
+
+  #appendUnwritten() {
+    this.#unschedule();
+    if (this.#unwritten) this.#view.append(this.#unwritten);
+    this.#unwritten = "";
+  }
 
   #finish() {
     if (this.#failure) this.#end("failed", say("Failed"));
@@ -307,7 +330,7 @@ export class TokenStream extends HTMLElement {
 
   #end(phase, title) {
     this.#close();
-    this.#write();
+    this.#appendUnwritten();
     this.#enter(phase, title);
     this.querySelector("progress").hidden = true;
     this.querySelector(".actions").hidden = false;
@@ -362,9 +385,8 @@ export class TokenStream extends HTMLElement {
     this.querySelector(".phase span").textContent = `${this.#phaseTitle} · ${number(seconds)} s`;
   }
 
-  // For whoever shows the wire: each frame as it came, and each connection.
   #showFrame = ({ type, lastEventId, data }) => {
-    if (data !== undefined) this.#tell("generation:frame", { event: type, id: lastEventId, data });
+    if (data !== undefined) this.onFrame?.({ event: type, id: lastEventId, data });
   };
 
   #tell(name, detail = null) {

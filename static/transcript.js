@@ -9,6 +9,8 @@ const FORMAT = "jeton-conversation";
 const VERSION = 1;
 // Of a file that is opened: more than a tab remembers is none of ours.
 const MOST_CHARACTERS = 2_000_000;
+// More of them would hold up the page for too long.
+const MOST_TURNS = 500;
 const NUMBERS = ["temperature", "top_p", "top_k", "max_tokens", "seed", "repetition_penalty"];
 
 const isText = (value) => typeof value === "string";
@@ -34,7 +36,7 @@ export function saveJson() {
 export async function readJson(file) {
   if (file.size > MOST_CHARACTERS) throw new TypeError("too large");
   const { format, version, turns } = JSON.parse(await file.text());
-  if (format !== FORMAT || version !== VERSION || !turns.every(isTurn)) throw new TypeError("another format");
+  if (format !== FORMAT || version !== VERSION || turns.length > MOST_TURNS || !turns.every(isTurn)) throw new TypeError("another format");
   return turns.map(toRecord);
 }
 

@@ -31,7 +31,6 @@ export class WireLog {
     document.addEventListener("generation:started", ({ target }) => this.#onStarted(target));
     document.addEventListener("generation:connected", (event) => this.#onConnected(event));
     document.addEventListener("generation:disconnected", (event) => this.#onDisconnected(event));
-    document.addEventListener("generation:frame", (event) => this.#onFrame(event));
     document.addEventListener("generation:ended", () => this.onChange());
   }
 
@@ -43,7 +42,9 @@ export class WireLog {
   #onStarted(stream) {
     this.#isNewSource = true;
     if (stream === this.stream) return;
+    if (this.stream) this.stream.onFrame = null;
     this.stream = stream;
+    stream.onFrame = (frame) => this.#onFrame(frame);
     this.entries = [];
     this.frames = this.bytes = this.reconnects = 0;
     this.#lastId = "";
@@ -71,8 +72,7 @@ export class WireLog {
     this.note(say("Connection lost after event {after}", { after: String(detail.after) }));
   }
 
-  #onFrame({ target, detail: { event, id, data } }) {
-    if (target !== this.stream) return;
+  #onFrame({ event, id, data }) {
     this.frames += 1;
     this.bytes += encoder.encode(data).length;
     // The browser repeats the last id on a frame that has none.

@@ -438,3 +438,10 @@ def test_shipped_catalogue_has_the_starters_variants_over_the_same_weights_and_l
     assert len({(entry.weights.package, entry.weights.file, entry.context_window) for entry in starters}) == 1
     assert [entry.is_loaded_at_start for entry in starters] == [True, False, False]
     assert (starters[1].precision, starters[2].precision) == ("full", "int8")
+
+
+def test_entry_that_is_no_longer_there_is_called_by_its_name() -> None:
+    catalog = read_catalog(PROJECT_FOLDER / "models.toml")
+
+    assert catalog.title_of(catalog.entries[0].name) == catalog.entries[0].title
+    assert catalog.title_of("@gone/model") == "@gone/model"

@@ -183,6 +183,11 @@ class Catalog:
         except KeyError:
             raise ModelNotFound(name) from None
 
+    def title_of(self, name: str) -> str:
+        """What an entry is called; its name where it is no longer here, of which a generation of before may speak."""
+        entry = self._by_name.get(name)
+        return entry.title if entry else name
+
     def serving(self, entry: CatalogEntry) -> CatalogEntry:
         """The entry whose engine answers for `entry`: itself or its stand-in.
 

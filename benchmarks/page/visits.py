@@ -39,7 +39,7 @@ class LoadVisit(Struct, kw_only=True):
 
 
 class AnswerVisit(Struct, kw_only=True):
-    """An answer, from the press of Run until it was complete. Tasks in processor time of the slowed main thread:
+    """An answer, from its first tokens until it was complete. Tasks in processor time of the slowed main thread:
     what other programs take of the machine meanwhile is no part of them.
     """
 
@@ -103,12 +103,12 @@ def answer(browser: Browser, url: str, shape: str, *, pieces: Sequence[str]) -> 
     page.locator("#prompt").fill(_script(pieces))
     context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
     page.evaluate(_NOTE_FRAMES)
-    browser.start_tracing(page=page, categories=["toplevel"])
-    started_at = page.evaluate("() => performance.now()")
     page.locator("#run").click()
     page.wait_for_selector(".turn")
     # The prompt of a benchmark is longer than any answer, and none of what is measured.
     page.evaluate("() => { document.querySelector('.turn:last-child .prompt').textContent = '…'; }")
+    browser.start_tracing(page=page, categories=["toplevel"])
+    started_at = page.evaluate("() => performance.now()")
     page.wait_for_function(f"() => {_LAST}?.isEnded")
     ended_at, frames = page.evaluate("() => [performance.now(), frames_at]")
     page.wait_for_timeout(500)

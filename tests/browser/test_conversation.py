@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from urllib.parse import parse_qs
 
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.browser.playground_page import PlaygroundPage, script
 from tests.harness import Server
@@ -221,16 +221,72 @@ def test_broken_storage_costs_the_memory_and_nothing_else(playground: Playground
     playground.expect_end()
     good = playground.kept()
     half = good | {"turns": [{"prompt": "only"}, good["turns"][0], None, 5, good["turns"][0] | {"figures": [1]}]}
-    strange = good | {"turns": [good["turns"][0] | {"phase": "running", "events": "https://evil.example/"}]}
+    [turn] = good["turns"]
+    elsewhere = {"phase": "streaming", "events": "/generations/x/events", "abort": "https://evil.example/"}
+    strange = good | {"turns": [turn | {"phase": "running", "events": "https://evil.example/"}, turn | elsewhere]}
+    # Names that no data attribute can have, or that htmx reads, are left out; a request has to be one.
+    driven = good | {"turns": [turn | {"data": {"a-b": "x", "hxGet": "/pool.json", "hxTrigger": "load"}}]}
+    asked = good | {"turns": [turn | {"data": {"request": text}} for text in ("no json", "null")]}
 
     cases = [("no json", 0), ("null", 0), ("[]", 0), ('{"turns":{},"fields":[]}', 0)]
-    for kept, turns in [*cases, (json.dumps(half), 1), (json.dumps(strange), 0)]:
+    cases += [(json.dumps(half), 1), (json.dumps(strange), 0), (json.dumps(driven), 1), (json.dumps(asked), 0)]
+    for kept, turns in cases:
         _leave_as(playground.page, kept)
         playground.page.goto(server.url)
         playground.page.wait_for_function("() => customElements.get('token-stream')")
         expect(playground.turns).to_have_count(turns)
+        expect(playground.page.locator("[data-hx-get]")).to_have_count(0)
     playground.ask(script(pieces=["two"]))
     playground.expect_end()
+
+
+def test_conversation_that_another_one_replaced_can_be_brought_back(playground: PlaygroundPage, server: Server):
+    page = playground.page
+    playground.set("temperature", 1.5)
+    playground.ask(script(pieces=["one"]))
+    playground.expect_end()
+    page.locator("[data-action=edit]").focus()
+    page.keyboard.press("Enter")
+
+    # While one of its turns is edited: nothing of that is left over for the new one.
+    page.locator("#new-conversation").click()
+    expect(playground.turns).to_have_count(0)
+    expect(page.locator("#prompt")).to_have_value("")
+    expect(page.locator("#editing")).to_be_hidden()
+    playground.set("temperature", 1)
+    playground.ask(script(pieces=["two"]))
+    playground.expect_end()
+    expect(page.locator("#set-aside")).to_be_hidden()
+    page.reload()
+
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("button", name="Bring back the conversation before").click()
+    assert playground.texts == ["one"]
+    expect(page.locator("#temperature")).to_have_value("1.5")
+    expect(page.locator("[data-for=temperature]")).to_have_value("1.5")
+    # The two change places.
+    page.get_by_role("button", name="Bring it back").click()
+    assert playground.texts == ["two"]
+
+
+def test_answer_that_comes_after_its_conversation_was_left_stays_away(playground: PlaygroundPage):
+    page = playground.page
+    answers: list[Route] = []
+    page.route("**/generations", lambda route: answers.append(route))
+    page.locator("#prompt").fill(script(pieces=["late"]))
+    with page.expect_request("**/generations"):
+        page.locator("#run").click()
+
+    page.locator("#new-conversation").click()
+    with page.expect_response("**/generations"):
+        answers[0].continue_()
+    expect(page.locator("#run")).to_be_enabled()
+    expect(playground.turns).to_have_count(0)
+
+    page.unroute("**/generations")
+    playground.ask(script(pieces=["next"]))
+    playground.expect_end()
+    assert sent_history(playground) == []
 
 
 def test_page_without_storage_works(open_context: Callable[..., BrowserContext], server: Server):
@@ -262,6 +318,12 @@ def test_memory_drops_the_oldest_turns_past_its_size(playground: PlaygroundPage,
 
 
 def _leave_as(page: Page, kept: str) -> None:
-    """Leaves the page with this in its storage."""
-    page.evaluate("kept => { addEventListener('pagehide', () => sessionStorage.setItem('jeton.tab', kept)); }", kept)
-    page.goto("about:blank")
+    """Has this in the page's storage when it is left.
+
+    Written now, and not as the page is left: a page that is left for another site may still be at it when the next
+    one reads, and then what it writes is lost.
+    """
+    page.evaluate(
+        "kept => { sessionStorage.setItem('jeton.tab', kept); Storage.prototype.setItem = () => {}; }",
+        kept,
+    )

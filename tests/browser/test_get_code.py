@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.browser.playground_page import PlaygroundPage, script
 from tests.harness import Server
@@ -100,6 +100,33 @@ def test_dialog_copies_says_so_and_leaves_the_answer_running(playground: Playgro
     assert len(playground.submissions()) == 1
     page.keyboard.press("Escape")
     playground.expect_end("Stopped")
+
+
+def test_code_that_comes_late_does_not_take_the_place_of_later_code(playground: PlaygroundPage):
+    page = playground.page
+    asked: list[Route] = []
+    page.route("**/code", lambda route: asked.append(route))
+    for prompt in ("first", "second"):
+        page.locator("#prompt").fill(prompt)
+        with page.expect_request("**/code"):
+            page.locator("#get-code").click()
+        page.keyboard.press("Escape")
+    page.locator("#code-dialog").evaluate("dialog => dialog.showModal()")
+
+    for route in reversed(asked):
+        with page.expect_response("**/code"):
+            route.continue_()
+
+    expect(dialog(playground).locator(".snippet code").first).to_contain_text("second")
+    # Selecting it beyond the edge leaves it open; a click out there closes it.
+    box = dialog(playground).bounding_box()
+    page.mouse.move(box["x"] + 50, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 50, box["y"] + 200)
+    page.mouse.up()
+    expect(dialog(playground)).to_be_visible()
+    page.mouse.click(box["x"] - 50, box["y"] + 200)
+    expect(dialog(playground)).to_be_hidden()
 
 
 def test_refusal_is_said_in_the_dialog(playground: PlaygroundPage):

@@ -67,7 +67,8 @@ def test_exported_conversation_has_everything_and_opens_again(playground: Playgr
     # One that failed is not sent along.
     assert [message["content"] for message in sent_history(playground)] == [script(pieces=[HOSTILE]), HOSTILE]
 
-    for bad in ("", "{}", json.dumps(saved | {"version": 2}), json.dumps(saved | {"turns": [first | {"answer": 5}]})):
+    strange = (saved | {"version": 2}, saved | {"turns": [first | {"answer": 5}]}, saved | {"turns": [first] * 501})
+    for bad in ("", "{}", *map(json.dumps, strange)):
         open_file(playground, bad)
         expect(playground.problem).to_contain_text("no conversation that Jeton has exported")
         playground.set("system", "x")

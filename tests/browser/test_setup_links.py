@@ -82,6 +82,7 @@ def test_fork_carries_the_conversation_on_and_its_turns_can_be_edited(playground
     expect(playground.page.locator("#prompt")).to_have_value(prompt)
     expect(playground.page.locator("#seed")).to_have_value("77")
     expect(playground.page.get_by_text("Filled in from a shared link")).to_be_visible()
+    expect(playground.page.get_by_text("The conversation that was here is set aside.")).to_be_visible()
     assert len(playground.submissions()) == 1
     playground.page.locator("#run").click()
     playground.expect_end(turns=2)
@@ -96,3 +97,9 @@ def test_fork_carries_the_conversation_on_and_its_turns_can_be_edited(playground
     playground.page.locator("#run").click()
     playground.expect_end(turns=1)
     assert sent_history(playground) == []
+
+    # A link is opened without a question, and takes nothing away.
+    playground.page.get_by_role("button", name="More").click()
+    assert playground.page.locator("#more-menu a[href='/links']").count() == 1
+    playground.page.get_by_role("button", name="Bring back the conversation before").click()
+    assert playground.texts == ["before"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Route, expect
 
 from tests.browser.playground_page import PlaygroundPage, script
 from tests.harness import Server
@@ -75,6 +75,27 @@ def test_run_that_the_server_has_forgotten_is_refused_in_the_dialog(playground: 
 
     expect(dialog.get_by_role("alert")).to_contain_text("Run it again to share it.")
     expect(dialog.get_by_role("button", name="Make a link")).to_be_enabled()
+
+
+def test_link_that_comes_late_does_not_stand_under_another_answer(playground: PlaygroundPage):
+    page = playground.page
+    for turns in (1, 2):
+        playground.ask(script(pieces=[str(turns)]))
+        playground.expect_end(turns=turns)
+    asked: list[Route] = []
+    page.route("**/share", lambda route: asked.append(route))
+    dialog = page.get_by_role("dialog", name="Share this answer")
+    playground.turns.first.locator("[data-action=share]").click()
+    with page.expect_request("**/share"):
+        dialog.get_by_role("button", name="Make a link").click()
+
+    page.keyboard.press("Escape")
+    playground.last.locator("[data-action=share]").click()
+    with page.expect_response("**/share"):
+        asked[0].continue_()
+
+    expect(dialog.get_by_role("button", name="Make a link")).to_be_enabled()
+    expect(dialog.get_by_label("Link", exact=True)).to_have_count(0)
 
 
 def test_failed_answer_has_no_share_button(playground: PlaygroundPage):

@@ -103,7 +103,11 @@ def test_answer_stands_there_whole_and_replays_at_its_pace_from_any_place(
     expect_phase(page, "Done")
     assert text_of(page) == run.text
     expect(page.locator(f"{ANSWER} .answer strong")).to_have_text("coin")
-    page.keyboard.press("Escape")
+    # A letter acts on the player, and only while that has the focus.
+    page.get_by_role("button", name="Run again").focus()
+    page.keyboard.press("k")
+    expect_phase(page, "Done")
+    assert len(streams) == 3
     slider.focus()
     page.keyboard.press("End")
     expect_phase(page, "Done")

@@ -76,7 +76,9 @@ def test_fork_asks_the_same_again_and_leaves_the_answer_out(server: Server):
         seed="77",
     )
 
-    page = server.client.get(f"/?fork={slug}").text
+    answer = server.client.get(f"/?fork={slug}")
+    page = answer.text
+    assert answer.headers["X-Robots-Tag"] == "noindex, nofollow"
 
     assert text_of(page, "prompt") == '{"pieces": ["</textarea>"]}'
     assert text_of(page, "system") == "  Be\nbrief."

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from werkzeug.test import create_environ, run_wsgi_app
 
 from webapp.settings import Settings
 from webapp.web.create_app import create_app
@@ -54,6 +55,16 @@ def test_other_names_are_for_servers_that_others_reach(
 @pytest.mark.parametrize("host", ["", "a b", "a/b", "a@b", "<script>", "a:b", "a:" + "9" * 5000, "[::1", "é"])
 def test_name_that_is_none_is_refused_everywhere(settings: Settings, host: str) -> None:
     assert status(msgspec.structs.replace(settings, host="0.0.0.0"), host) == 400
+
+
+@pytest.mark.parametrize("host", ["x" * 64, "a." + "x" * 3000, "x..y", ".x", "xn--a"])
+def test_name_with_a_part_that_is_none_is_refused_on_pages_that_write_addresses(settings: Settings, host: str) -> None:
+    app = create_app(msgspec.structs.replace(settings, proxies=1))
+
+    for path in ("/", "/api", "/links", "/nowhere"):
+        # Werkzeug's client would read the name itself.
+        _, status, _ = run_wsgi_app(app, create_environ(path) | {"HTTP_HOST": host}, buffered=True)
+        assert (path, status) == (path, "400 BAD REQUEST")
 
 
 @pytest.mark.parametrize("path", ["/client/v4/accounts/a/ai/run/x", "/client/v4/nowhere"])

@@ -1,6 +1,7 @@
 """English and French: everything that is said has its French, and each page is in the language that is wanted."""
 
 import re
+import time
 from http.cookies import SimpleCookie
 
 import pytest
@@ -141,6 +142,21 @@ def test_hostile_values_come_through_as_they_are():
     assert words.say_error("ModelNotFound", "No such model %s %(name)s\n<b> or task") == (
         "Le modèle %s %(name)s\n<b> ou sa tâche n’existe pas"
     )
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["No such model " * 5000 + " or task" * 5000, "a makes at most b " * 20_000, "No such model " * 70 + "x"],
+    ids=["nested", "repeated", "short"],
+)
+def test_what_was_typed_does_not_hold_up_the_translation(typed: str):
+    began_at = time.process_time()
+
+    said = read_words("fr").say_error("ModelNotFound", f"No such model {typed} or task")
+
+    assert said.startswith(("Ce modèle", "Le modèle"))
+    # Before there was a limit: minutes, and a RecursionError.
+    assert time.process_time() - began_at < 1.0
 
 
 # --- pages ---

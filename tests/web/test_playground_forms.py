@@ -11,6 +11,7 @@ from tests.web.conftest import MODELS
 from webapp.catalog import read_catalog
 from webapp.web.errors import InvalidFields
 from webapp.web.playground_forms import (
+    MOST_MESSAGES,
     PARAMETERS,
     FormValues,
     HistoryMessage,
@@ -36,6 +37,15 @@ def read(given: MultiDict[str, str]) -> GenerationFields:
 
 USER = {"role": "user", "content": "Hello"}
 ASSISTANT = {"role": "assistant", "content": "Hi!"}
+
+
+def test_history_has_so_many_messages_at_most():
+    assert len(read_history(form(*[USER, ASSISTANT] * (MOST_MESSAGES // 2)))) == MOST_MESSAGES
+
+    with pytest.raises(InvalidFields) as refused:
+        read_history(form(*[USER] * (MOST_MESSAGES + 1)))
+
+    assert refused.value.fields == {"history": "must have at most 300 messages"}
 
 
 def test_system_prompt_history_and_prompt_become_the_messages_in_this_order() -> None:

@@ -8,6 +8,10 @@ import re
 from collections.abc import Iterable
 
 _HOLE = re.compile(r"%\((\w+)\)s")
+# A sentence quotes what was typed. One that is longer stays as it is: to look for holes takes the square of its length.
+LONGEST_SENTENCE = 1000
+# A value may be a sentence, whose value may be one: what was typed may go on like that.
+DEEPEST_VALUE = 3
 
 
 class FilledSentences:
@@ -25,11 +29,15 @@ class FilledSentences:
 
     def say(self, sentence: str) -> str | None:
         """The translation, with the values of the sentence, which may be known sentences too; None if it is unknown."""
+        return self._say(sentence, depth=0) if len(sentence) <= LONGEST_SENTENCE else None
+
+    def _say(self, sentence: str, *, depth: int) -> str | None:
         if whole := self._whole.get(sentence):
             return whole
-        for pattern, translation in self._with_holes:
+        for pattern, translation in self._with_holes if depth <= DEEPEST_VALUE else ():
             if found := pattern.fullmatch(sentence):
-                return translation % {name: self.say(value) or value for name, value in found.groupdict().items()}
+                values = found.groupdict().items()
+                return translation % {name: self._say(value, depth=depth + 1) or value for name, value in values}
         return None
 
 

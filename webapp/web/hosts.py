@@ -64,11 +64,20 @@ def refuse_bad_host() -> None:
         raise BadRequest(problem)
 
 
+def _is_host(host: str) -> bool:
+    found = _HOST.fullmatch(host)
+    try:
+        # Who writes an address of this server reads the name both ways: no part of it may be too long, or be none.
+        return found is not None and bool(found[1].encode("idna").decode("idna"))
+    except UnicodeError:
+        return False
+
+
 def _problem(environ: "WSGIEnvironment", *, is_local_only: bool) -> str | None:
     host = environ.get("HTTP_HOST")
     if host is None:
         return None if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else "The Host header is missing."
-    if not _HOST.fullmatch(host):
+    if not _is_host(host):
         return "The Host header is not a name with or without a port."
     if not is_local_only or is_local_name(host):
         return None

@@ -85,38 +85,27 @@ class RateLimits:
 
     def count_link(self, request: Request) -> None:
         """A shared link is about to be made from the caller's address. Raises RateLimitReached."""
-        if is_local(request):
-            return
-        retry_after = self._hit(self._share(LINKS_A_MINUTE), "links", network(request))
-        if retry_after is not None:
-            message = f"At most {LINKS_A_MINUTE} shared links a minute for your address; please try again later."
-            raise RateLimitReached(message, retry_after=retry_after)
+        message = f"At most {LINKS_A_MINUTE} shared links a minute for your address; please try again later."
+        self._count(request, "links", LINKS_A_MINUTE, message=message)
 
     def count_token_count(self, request: Request) -> None:
         """The tokens of a prompt are to be counted for the caller's address. Raises RateLimitReached."""
-        if is_local(request):
-            return
-        retry_after = self._hit(self._share(TOKEN_COUNTS_A_MINUTE), "token counts", network(request))
-        if retry_after is not None:
-            message = f"Tokens are counted at most {TOKEN_COUNTS_A_MINUTE} times a minute for your address."
-            raise RateLimitReached(message, retry_after=retry_after)
+        message = f"Tokens are counted at most {TOKEN_COUNTS_A_MINUTE} times a minute for your address."
+        self._count(request, "token counts", TOKEN_COUNTS_A_MINUTE, message=message)
 
     def count_report(self, request: Request) -> None:
         """A shared link is about to be reported from the caller's address. Raises RateLimitReached."""
-        if is_local(request):
-            return
-        retry_after = self._hit(self._share(REPORTS_A_MINUTE), "reports", network(request))
-        if retry_after is not None:
-            message = f"At most {REPORTS_A_MINUTE} reports a minute for your address; please try again later."
-            raise RateLimitReached(message, retry_after=retry_after)
+        message = f"At most {REPORTS_A_MINUTE} reports a minute for your address; please try again later."
+        self._count(request, "reports", REPORTS_A_MINUTE, message=message)
 
     def count_manage_key(self, request: Request) -> None:
         """Somebody at the caller's address is about to try a manage key. Raises RateLimitReached."""
-        if is_local(request):
-            return
-        retry_after = self._hit(self._share(MANAGE_KEYS_A_MINUTE), "manage keys", network(request))
+        message = f"At most {MANAGE_KEYS_A_MINUTE} manage keys a minute for your address; please try again later."
+        self._count(request, "manage keys", MANAGE_KEYS_A_MINUTE, message=message)
+
+    def _count(self, request: Request, what: str, a_minute: int, *, message: str) -> None:
+        retry_after = None if is_local(request) else self._hit(self._share(a_minute), what, network(request))
         if retry_after is not None:
-            message = f"At most {MANAGE_KEYS_A_MINUTE} manage keys a minute for your address; please try again later."
             raise RateLimitReached(message, retry_after=retry_after)
 
     def _generations_a_minute(self, request: Request, holder: Holder | None) -> int | None:

@@ -114,7 +114,11 @@ def blueprint(
             is_fork=setup.is_fork,
             refused_model="" if is_known else setup.model_title or wanted,
         )
-        return page(content, setup.error.status if setup.error and is_gone else 200, models=models)
+        response = page(content, setup.error.status if setup.error and is_gone else 200, models=models)
+        if setup.is_fork:
+            # It shows what the shared link asked, which nobody is to find.
+            response.headers["X-Robots-Tag"] = "noindex, nofollow"
+        return response
 
     @routes.get("/models/options")
     def options() -> str:

@@ -17,6 +17,8 @@ from webapp.wire.generation import GenerationRequest
 
 # What a link to a setup may say besides the model; its texts stand in the fragment, which no server sees.
 PARAMETERS = ("temperature", "top_p", "top_k", "max_tokens", "seed", "repetition_penalty")
+# Of the earlier turns. The page shows each again, which takes a millisecond; a form has room for thousands.
+MOST_MESSAGES = 300
 
 
 class HistoryMessage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,8 +56,11 @@ def form_values(form: MultiDict[str, str]) -> FormValues:
 
 def read_history(form: MultiDict[str, str]) -> list[HistoryMessage]:
     """The messages of the earlier turns. Raises InvalidFields."""
+    texts = form.getlist("history")
+    if len(texts) > MOST_MESSAGES:
+        raise InvalidFields({"history": f"must have at most {MOST_MESSAGES} messages"})
     try:
-        return [msgspec.json.decode(text, type=HistoryMessage) for text in form.getlist("history")]
+        return [msgspec.json.decode(text, type=HistoryMessage) for text in texts]
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidFields({"history": str(error)}) from None
 

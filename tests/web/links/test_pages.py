@@ -10,9 +10,11 @@ from flask.testing import FlaskClient
 
 from tests.browser.test_hostile_output import HOSTILE
 from tests.shared_runs import make_run
+from webapp.web.create_app import POOL_EXTENSION
 from webapp.web.links.shown_run import draw_pace, parameters, run_body
 from webapp.web.links.store import SharedLinks
-from webapp.wire.generation import GenerationRequest, Message
+from webapp.wire.generation import Finished, GenerationRequest, Message
+from webapp.wire.messages import GenerationRecord
 
 
 def open_link(links: SharedLinks, *, has_prompt_in_preview: bool = True, **fields: object) -> str:
@@ -185,3 +187,24 @@ def test_code_asks_for_the_same_and_leaves_out_what_is_as_without_it():
         "seed": 7,
         "stream": True,
     }
+
+
+def test_run_of_an_entry_that_is_no_longer_in_the_catalogue_is_still_compared(
+    client: FlaskClient, links: SharedLinks, slug: str, monkeypatch: pytest.MonkeyPatch
+):
+    _, run = links.open(slug)
+    record = GenerationRecord(
+        ask=1,
+        request=msgspec.structs.replace(run.request, model="@gone/model"),
+        prompt_tokens=12,
+        device="cpu",
+        precision="int8",
+        texts=list(run.texts),
+        end=Finished(run.finish_reason, run.usage, run.timings),
+    )
+    monkeypatch.setattr(client.application.extensions[POOL_EXTENSION], "record", lambda *_: record)
+
+    answer = client.get(f"/s/{slug}/run/any")
+
+    assert answer.status_code == 200
+    assert "@gone/model" in answer.text

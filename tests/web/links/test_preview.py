@@ -37,6 +37,8 @@ def test_head_has_the_headers_and_draws_nothing(client: FlaskClient, slug: str) 
     answer = client.head(f"/s/{slug}/og.png")
 
     assert (answer.status_code, answer.content_type, answer.data) == (200, "image/png", b"")
+    # It would be that of the picture.
+    assert "Content-Length" not in answer.headers
 
 
 def test_prompt_is_in_the_picture_only_where_its_maker_allowed_it(

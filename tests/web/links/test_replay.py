@@ -12,6 +12,7 @@ from webapp.web.create_app import REPLAYS_EXTENSION
 from webapp.web.errors import ReplayLimitReached
 from webapp.web.links.replay import Replay, Replays, Schedule, moments
 from webapp.web.links.store import SharedLinks
+from webapp.web.links.withdrawing import withdraw
 from webapp.web.sse import KEEP_ALIVE
 from webapp.wire.generation import Timings
 
@@ -73,7 +74,9 @@ def test_reader_who_comes_back_gets_the_rest_at_the_same_pace(after: int):
 def test_silence_is_kept_alive_and_counts_for_the_pace(monkeypatch: pytest.MonkeyPatch):
     clock = SimpleNamespace(now=0.0)
     slow = make_run(texts=((25_000, "late"),))
-    replay = Replay(Schedule(slow, speed=1, after=0), forget=lambda _: None, now=lambda: clock.now)
+    replay = Replay(
+        Schedule(slow, speed=1, after=0), slug="slow", address="", forget=lambda _: None, now=lambda: clock.now
+    )
 
     def wait(seconds: float) -> None:
         clock.now += seconds
@@ -88,13 +91,16 @@ def test_silence_is_kept_alive_and_counts_for_the_pace(monkeypatch: pytest.Monke
 
 def test_replays_of_one_process_are_so_many_at_most_and_end_when_it_does():
     replays = Replays(most=2)
-    first, second = replays.open(RUN, speed=1, after=0), replays.open(RUN, speed=1, after=3)
+    first, second = (
+        replays.open(RUN, slug="one", address="", speed=1, after=0),
+        replays.open(RUN, slug="two", address="", speed=1, after=3),
+    )
     assert first and second
     with pytest.raises(ReplayLimitReached):
-        replays.open(RUN, speed=1, after=0)
+        replays.open(RUN, slug="one", address="", speed=1, after=0)
 
     first.close()
-    third = replays.open(RUN, speed=1, after=0)
+    third = replays.open(RUN, slug="one", address="", speed=1, after=0)
     assert third
     replays.drain()
 
@@ -102,13 +108,27 @@ def test_replays_of_one_process_are_so_many_at_most_and_end_when_it_does():
     assert list(third.chunks()) == [b"retry: 300\n\n"]
     assert list(second.chunks()) == [b"retry: 300\n\n"]
     third.close()
-    late = replays.open(RUN, speed=1, after=0)
+    late = replays.open(RUN, slug="one", address="", speed=1, after=0)
     assert late and list(late.chunks()) == [b"retry: 300\n\n"]
 
 
+def test_one_address_takes_no_places_of_others_and_one_link_is_held_once():
+    replays = Replays(most=3, most_of_one_address=1)
+    again = msgspec.structs.replace(RUN)
+
+    first = replays.open(RUN, slug="one", address="192.0.2.1", speed=1, after=0)
+    with pytest.raises(ReplayLimitReached):
+        replays.open(RUN, slug="two", address="192.0.2.1", speed=1, after=0)
+    second = replays.open(again, slug="one", address="192.0.2.2", speed=2, after=1)
+
+    assert first and second and second.schedule.run is first.schedule.run
+    first.close()
+    assert replays.open(RUN, slug="two", address="192.0.2.1", speed=1, after=0)
+
+
 def test_replay_whose_end_was_seen_is_none():
-    assert Replays().open(RUN, speed=1, after=len(RUN.texts) + 1) is None
-    assert Replays().open(RUN, speed=1, after=10**11) is None
+    assert Replays().open(RUN, slug="one", address="", speed=1, after=len(RUN.texts) + 1) is None
+    assert Replays().open(RUN, slug="one", address="", speed=1, after=10**11) is None
 
 
 def test_route_replays_the_frames_of_a_live_stream(client: FlaskClient, slug: str, links: SharedLinks):
@@ -152,3 +172,22 @@ def test_head_of_a_replay_leaves_nothing_open(client: FlaskClient, slug: str):
         assert (response.status_code, replays.count) == (200, before + 1)
 
     assert replays.count == before
+
+
+def test_replay_ends_when_its_link_is_gone_and_no_other_does(
+    client: FlaskClient, slug: str, key: str, links: SharedLinks
+):
+    replays = client.application.extensions[REPLAYS_EXTENSION]
+    other = links.create(make_run(), manage_key=key, lifetime_days=7, has_prompt_in_preview=True).slug
+    opened = [replays.open(RUN, slug=each, address="", speed=1, after=0) for each in (slug, other)]
+    first, second = (replay.chunks() for replay in opened)
+    withdraw(links, replays)
+    assert [next(first), next(second)] == [b"retry: 300\n\n"] * 2
+
+    links.revoke(slug, key)
+    withdraw(links, replays)
+
+    assert list(first) == []
+    assert b"reading" in next(second)
+    for replay in opened:
+        replay.close()

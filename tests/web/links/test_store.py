@@ -26,6 +26,7 @@ from webapp.web.errors import (
 )
 from webapp.web.links import store
 from webapp.web.links.store import LARGEST_RUN_BYTES, LinkFacts, SharedLinks
+from webapp.wire.generation import Message
 
 KEY, OTHER_KEY = "a-manage-key", "another-manage-key"
 SECRET = "what nobody may read any more"
@@ -97,11 +98,14 @@ def stored(database: Database) -> str:
 
 def test_link_holds_the_run_as_it_was_and_its_facts(links: SharedLinks) -> None:
     run = make_run(prompt="  Two \n lines \0 " + "x" * 300, texts=((1, "a\u2028</script>"), (2, "\0🙂")))
+    messages = (Message("user", "First"), Message("assistant", "Yes?"), *run.request.messages[-1:])
+    run = msgspec.structs.replace(run, request=msgspec.structs.replace(run.request, messages=messages))
 
     made = links.create(run, manage_key=KEY, lifetime_days=7, has_prompt_in_preview=True)
 
     assert re.fullmatch(r"[\w-]{22}", made.slug)
     assert (made.created_at, made.expires_at, made.gone) == (NOON, NOON + timedelta(days=7), None)
+    # Of the prompt that was answered, not of the conversation's first.
     assert made.opening.startswith("Two lines x") and made.opening.endswith("…") and len(made.opening) == 100
     assert links.open(made.slug) == (made, run)
     assert links.open(made.slug)[0].created_at.tzinfo is UTC
@@ -373,3 +377,44 @@ def test_text_of_a_link_that_is_gone_is_on_no_page_of_the_file(
 
         assert not on_disk()
         assert len(links.find_all()) == 5
+
+
+def test_text_that_is_deleted_is_not_deleted_again(
+    links: SharedLinks, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expired, revoked = make(links, days=1), make(links)
+    links.revoke(revoked.slug, KEY)
+    clock.pass_days(2)
+    purges: list[int] = []
+    monkeypatch.setattr(links, "purge", lambda: purges.append(SharedLinks.purge(links)))
+
+    for _ in range(3):
+        for slug in (expired.slug, revoked.slug):
+            with pytest.raises(LinkGone):
+                links.open(slug)
+
+    # Each would write to the database, whoever asks how often.
+    assert purges == [1]
+
+
+def test_links_that_are_there_are_listed_before_those_that_are_gone(
+    links: SharedLinks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MOST_LISTED", 3)
+    oldest = make(links)
+    gone = [links.revoke(make(links).slug, KEY) for _ in range(3)]
+
+    listed = links.all_of(KEY)
+
+    assert [link.slug for link in listed] == [gone[2].slug, gone[1].slug, oldest.slug]
+    assert [link.gone for link in listed] == ["revoked", "revoked", None]
+    assert listed[:2] == gone[:0:-1]
+
+
+def test_links_that_are_gone_are_found_among_others(links: SharedLinks, clock: Clock) -> None:
+    there, revoked, expired = make(links), make(links), make(links, days=1)
+    links.revoke(revoked.slug, KEY)
+    clock.pass_days(1)
+
+    assert links.find_gone([there.slug, revoked.slug, expired.slug, "none"]) == {revoked.slug, expired.slug, "none"}
+    assert links.find_gone([]) == set()

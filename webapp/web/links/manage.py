@@ -61,10 +61,8 @@ def blueprint(links: SharedLinks, *, limits: RateLimits) -> Blueprint:
 
     @routes.post("/s/<slug>/revoke")
     def revoke(slug: str) -> Response:
-        key = _own_key()
-        links.revoke(slug, key)
+        link = links.revoke(slug, _own_key())
         if "HX-Request" in request.headers:
-            link = next(link for link in links.all_of(key) if link.slug == slug)
             return make_response(render_template("_link_row.html", link=link, **controls))
         return make_response(redirect(url_for("manage.show", _anchor=slug), 303))
 

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, make_response, render_template, request, 
 from msgspec import Struct
 
 from webapp.catalog import Catalog, CatalogEntry
+from webapp.web.callers import network
 from webapp.web.errors import GenerationFailed, GenerationNotFound, InvalidFields, RequestError
 from webapp.web.generations import Generations
 from webapp.web.limits import RateLimits
@@ -76,7 +77,7 @@ def blueprint(
     def events(slug: str) -> Response:
         after, speed = read_last_event_id(), _read_speed()
         _, run = links.open(slug)
-        replay = replays.open(run, speed=speed, after=after)
+        replay = replays.open(run, slug=slug, address=network(request), speed=speed, after=after)
         if replay is None:
             return Response(status=204)
         response = event_stream(replay.chunks())
@@ -121,7 +122,7 @@ def blueprint(
                 now = _answer(
                     "".join(text for _, text in record.texts),
                     finished,
-                    title=catalog.find(record.request.model).title,
+                    title=catalog.title_of(record.request.model),
                     engine=(record.device, record.precision),
                 )
             case Failed(code=code, message=message):

@@ -32,7 +32,11 @@ def blueprint(links: SharedLinks) -> Blueprint:
         response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         response.headers["X-Robots-Tag"] = "noindex, nofollow"
         response.make_conditional(request)
-        if response.status_code == 200 and request.method != "HEAD":
+        if request.method == "HEAD":
+            # Of a picture that is not drawn nobody knows the length: 0 would mean that it is empty.
+            response.response = iter(())
+            response.headers.pop("Content-Length", None)
+        elif response.status_code == 200:
             response.set_data(_draw(run, turns, has_prompt=link.has_prompt_in_preview))
         return response
 

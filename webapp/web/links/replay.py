@@ -4,7 +4,7 @@ A reader's place is an event id alone, as in a live stream: any web process goes
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal
 
 from gevent.event import Event
@@ -20,8 +20,10 @@ from webapp.wire.messages import Published
 
 Speed = Literal[1, 2, 4]
 
-# In one web process. Each holds a connection, a greenlet and its run, of 1 MB at most.
+# In one web process. Each holds a connection and a greenlet, and those of one link its run, of 1 MB at most.
 MOST_REPLAYS = 200
+# From one address: nobody takes the places of all others.
+MOST_OF_ONE_ADDRESS = 50
 RETRY_AFTER_SECONDS = 10
 
 
@@ -42,7 +44,7 @@ class Schedule:
     """
 
     def __init__(self, run: SharedRun, *, speed: Speed, after: int) -> None:
-        self._run = run
+        self.run = run
         self._speed = speed
         self._moments = moments(run)
         # How many of the numbered events have been taken.
@@ -72,22 +74,30 @@ class Schedule:
     def _take_next(self) -> Published:
         if not self._has_started:
             self._has_started = True
-            return _published(0, Started(self._run.usage.prompt_tokens, self._run.device, self._run.precision))
+            return _published(0, Started(self.run.usage.prompt_tokens, self.run.device, self.run.precision))
         index = self._taken
         self._taken += 1
-        if index == len(self._run.texts):
-            finished = Finished(self._run.finish_reason, self._run.usage, self._run.timings)
+        if index == len(self.run.texts):
+            finished = Finished(self.run.finish_reason, self.run.usage, self.run.timings)
             return _published(self._taken, finished)
-        return _published(self._taken, Delta(index, self._run.texts[index][1], ()))
+        return _published(self._taken, Delta(index, self.run.texts[index][1], ()))
 
 
 class Replay:
     """One reader's replay. Its greenlet sleeps until the next frame is due, or until `leave`."""
 
     def __init__(
-        self, schedule: Schedule, *, forget: Callable[["Replay"], None], now: Callable[[], float] = time.monotonic
+        self,
+        schedule: Schedule,
+        *,
+        slug: str,
+        address: str,
+        forget: Callable[["Replay"], None],
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._schedule = schedule
+        self.slug = slug
+        self.address = address
+        self.schedule = schedule
         self._forget = forget
         self._now = now
         self._left = Event()
@@ -98,19 +108,19 @@ class Replay:
         yield retry_frame(RETRY_MILLISECONDS)
         began_at = self._now()
         written_at = 0.0
-        while not self._left.is_set() and not self._schedule.has_ended:
+        while not self._left.is_set() and not self.schedule.has_ended:
             second = self._now() - began_at
-            if due := self._schedule.take(second):
+            if due := self.schedule.take(second):
                 yield due
                 written_at = second
             elif second - written_at >= KEEP_ALIVE_SECONDS:
                 yield KEEP_ALIVE
                 written_at = second
             else:
-                self._left.wait(min(self._schedule.next_second, written_at + KEEP_ALIVE_SECONDS) - second)
+                self._left.wait(min(self.schedule.next_second, written_at + KEEP_ALIVE_SECONDS) - second)
 
     def leave(self) -> None:
-        """The reader has gone, or is to go on in another web process: the stream ends where it is."""
+        """The reader has gone, is to go on in another web process, or may not: the stream ends where it is."""
         self._left.set()
 
     def be_watched(self, watcher: Watcher) -> None:
@@ -127,8 +137,9 @@ class Replay:
 class Replays:
     """The replays of this web process, which are so many at most."""
 
-    def __init__(self, *, most: int = MOST_REPLAYS) -> None:
+    def __init__(self, *, most: int = MOST_REPLAYS, most_of_one_address: int = MOST_OF_ONE_ADDRESS) -> None:
         self._most = most
+        self._most_of_one_address = most_of_one_address
         self._open = set[Replay]()
         self._is_draining = False
 
@@ -137,20 +148,36 @@ class Replays:
         """How many there are now."""
         return len(self._open)
 
-    def open(self, run: SharedRun, *, speed: Speed, after: int) -> Replay | None:
-        """A replay after event `after`; None where that was the end. Raises ReplayLimitReached."""
-        schedule = Schedule(run, speed=speed, after=after)
+    @property
+    def slugs(self) -> set[str]:
+        """Which links are replayed now."""
+        return {replay.slug for replay in self._open}
+
+    def open(self, run: SharedRun, *, slug: str, address: str, speed: Speed, after: int) -> Replay | None:
+        """A replay after event `after`; None where that was the end. Raises ReplayLimitReached.
+
+        `address` is whose it is, as limits count.
+        """
+        # A run never changes: all readers of a link have the same one.
+        same = next((replay.schedule.run for replay in self._open if replay.slug == slug), run)
+        schedule = Schedule(same, speed=speed, after=after)
         if schedule.has_ended:
             return None
-        if self.count >= self._most:
+        of_address = sum(replay.address == address for replay in self._open)
+        if self.count >= self._most or of_address >= self._most_of_one_address:
             message = "Too many shared links are being replayed at this moment; please try again soon."
             raise ReplayLimitReached(message, retry_after=RETRY_AFTER_SECONDS)
-        replay = Replay(schedule, forget=self._open.discard)
+        replay = Replay(schedule, slug=slug, address=address, forget=self._open.discard)
         self._open.add(replay)
         if self._is_draining:
             # The browser comes back, and finds another web process.
             replay.leave()
         return replay
+
+    def end(self, slugs: Collection[str]) -> None:
+        """These links are gone: whoever reads them comes back, and is told."""
+        for replay in [replay for replay in self._open if replay.slug in slugs]:
+            replay.leave()
 
     def drain(self) -> None:
         """This process is to end: all readers go on elsewhere."""

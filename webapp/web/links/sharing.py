@@ -74,8 +74,8 @@ def shared_run(record: GenerationRecord, catalog: Catalog) -> SharedRun:
             asked = record.request.asked_model or record.request.model
             return SharedRun(
                 model=asked,
-                model_title=_title(catalog, asked),
-                serving_title=_title(catalog, record.request.model),
+                model_title=catalog.title_of(asked),
+                serving_title=catalog.title_of(record.request.model),
                 revision=_revision(catalog, record.request.model),
                 device=record.device,
                 precision=record.precision,
@@ -97,15 +97,8 @@ def _own_record(pool: PoolClient, generation_id: str) -> GenerationRecord:
         raise GenerationNotFound(message) from None
 
 
-def _title(catalog: Catalog, name: str) -> str:
-    # The catalogue may have changed since the run.
-    try:
-        return catalog.find(name).title
-    except ModelNotFound:
-        return name
-
-
 def _revision(catalog: Catalog, name: str) -> str:
+    # The catalogue may have changed since the run.
     try:
         return catalog.find(name).weights_revision
     except ModelNotFound:

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeVar
 
@@ -142,24 +142,36 @@ class SharedLinks:
         """The link and its run. Raises LinkNotFound, and LinkGone where it has expired, was revoked or taken down."""
         now = self._now()
 
-        def work(session: Session) -> tuple[LinkFacts, SharedRun | None]:
+        def work(session: Session) -> tuple[LinkFacts, SharedRun | None, bool]:
             row = _find(session, slug, has_run=True)
             facts = _facts(row, now)
-            return facts, None if facts.gone or row.run is None else msgspec.json.decode(row.run, type=SharedRun)
+            run = None if facts.gone or row.run is None else msgspec.json.decode(row.run, type=SharedRun)
+            return facts, run, facts.gone is not None and row.run is not None
 
-        facts, run = self._database.run(work)
+        facts, run, has_text_left = self._database.run(work)
         if run is None:
-            if facts.gone == "expired":
+            if has_text_left:
                 self._purge_at_once()
             raise _gone(facts.gone or "expired")
         return facts, run
+
+    def find_gone(self, slugs: Collection[str]) -> set[str]:
+        """Those of them that cannot be opened, by now."""
+        wanted = select(SharedLink.slug).where(SharedLink.slug.in_(slugs), _is_there(self._now()))
+        return set(slugs) - set(self._database.run(lambda session: session.scalars(wanted).all()))
 
     def all_of(self, manage_key: str) -> list[LinkFacts]:
         """The links that this key made, newest first, and for some months those that are gone."""
         now = self._now()
         own = select(SharedLink).where(SharedLink.manager_hash == _hash(manage_key)).options(defer(SharedLink.run))
-        newest = own.order_by(SharedLink.id.desc()).limit(MOST_LISTED)
-        return self._database.run(lambda session: [_facts(row, now) for row in session.scalars(newest)])
+        # Where not all have room, those that can still be revoked do.
+        listed = own.order_by(SharedLink.gone_at.is_not(None), SharedLink.id.desc()).limit(MOST_LISTED)
+
+        def work(session: Session) -> list[LinkFacts]:
+            rows = sorted(session.scalars(listed), key=lambda row: -row.id)
+            return [_facts(row, now) for row in rows]
+
+        return self._database.run(work)
 
     def is_managed_by(self, slug: str, manage_key: str) -> bool:
         """Whether this key may revoke and extend the link. Of none that there is, no."""
@@ -172,17 +184,20 @@ class SharedLinks:
 
         return self._database.run(work)
 
-    def revoke(self, slug: str, manage_key: str) -> None:
+    def revoke(self, slug: str, manage_key: str) -> LinkFacts:
         """Delete its text; everybody hears 410 from now on. Raises LinkNotFound, LinkForbidden. Idempotent."""
         now = self._now()
 
-        def work(session: Session) -> None:
+        def work(session: Session) -> LinkFacts:
             row = _find_managed(session, slug, manage_key)
             if row.gone_at is None:
                 _empty(session, SharedLink.id == row.id, gone_at=now, gone_as="revoked")
+                session.refresh(row)
+            return _facts(row, now)
 
-        self._database.run(work)
+        facts = self._database.run(work)
         self._database.scrub()
+        return facts
 
     def take_down(self, slug: str) -> LinkFacts:
         """As revoke, by the operator. Raises LinkNotFound. Idempotent."""
@@ -313,8 +328,7 @@ def _encode(run: SharedRun) -> str:
 
 
 def _opening(run: SharedRun) -> str:
-    asked = [message.content for message in run.request.messages if message.role == "user"]
-    text = (run.request.prompt or next(iter(asked), ""))[: 4 * LONGEST_OPENING].replace("\0", " ")
+    text = run.last_prompt[: 4 * LONGEST_OPENING].replace("\0", " ")
     line = " ".join(text.split())
     return line if len(line) <= LONGEST_OPENING else line[: LONGEST_OPENING - 1].rstrip() + "…"
 

@@ -138,7 +138,8 @@ def _playground_paths(fields: Schema) -> Schema:
         parameters=[
             parameter("fork", TEXT, place="query", description="A shared link's slug: asks the same again."),
             parameter("model", TEXT, place="query"),
-            *(parameter(name, or_empty(fields[name]), place="query") for name in SETUP_PARAMETERS),
+            # Whatever they are, the page comes.
+            *(parameter(name, TEXT, place="query") for name in SETUP_PARAMETERS),
         ],
     )
     language = operation(
