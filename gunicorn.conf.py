@@ -56,9 +56,9 @@ def on_starting(server: object) -> None:
 def post_worker_init(worker: "Worker") -> None:
     """In the web process, once it has loaded the app.
 
-    Its streams end in order when it is stopped; it deletes expired shared links and ends replays of them. And Python looks for garbage in
-    cycles less often, and not in what was loaded, which stays: with many streams that took a fifth of the processor's
-    time.
+    Its streams end in order when it is stopped; it deletes expired shared links, and ends replays of those that are
+    gone. And Python looks for garbage in cycles less often, and not in what was loaded, which stays: with many streams
+    that took a fifth of the processor's time.
     """
     # Not at the top: the master process must not import the app, whose modules its forks would inherit unpatched.
     from webapp.web.create_app import LINKS_EXTENSION, REPLAYS_EXTENSION

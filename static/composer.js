@@ -242,6 +242,7 @@ export class Composer {
     this.begin();
     document.getElementById("welcome").hidden = false;
     document.getElementById("jump").hidden = true;
+    document.getElementById("scroller").scrollTop = 0;
     this.refresh();
     prompt.focus();
   }

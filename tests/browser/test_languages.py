@@ -6,6 +6,7 @@ from playwright.sync_api import BrowserContext, expect
 
 from tests.browser.playground_page import PlaygroundPage, script
 from tests.harness import Server
+from tests.shared_runs import share
 
 
 def test_a_french_reader_reads_french_and_switches_to_english_without_losing_the_conversation(
@@ -63,3 +64,25 @@ def test_without_javascript_the_switch_and_the_answer_are_in_french(
     expect(page.locator(".phase")).to_have_text("Terminé")
     expect(page.locator("[data-figure=tokens]")).to_have_text("1\u202f201")
     expect(page.get_by_role("button", name="English")).to_be_visible()
+
+
+def test_the_narrowest_phone_shows_all_of_it_in_the_longer_language(
+    open_playground: Callable[..., PlaygroundPage], server: Server
+):
+    playground = open_playground(locale="fr-FR", viewport={"width": 320, "height": 640})
+    page = playground.page
+    playground.ask(script(tokens=100))
+    playground.expect_end("Terminé")
+    # In one line, with the model's name.
+    expect(page.locator("#context-text")).to_have_text("102 jetons sur 4\u202f096")
+    assert page.locator("#context").evaluate("context => context.offsetHeight") < 40
+    assert page.locator("selectedcontent").evaluate("name => name.scrollWidth <= name.clientWidth")
+
+    page.locator("#new-conversation").click()
+    assert page.locator("#scroller").evaluate("scroller => scroller.scrollTop") == 0
+
+    page.goto(f"{server.url}/s/{share(server)}")
+    place, speeds = page.locator(".place").bounding_box(), page.locator(".speeds").bounding_box()
+    assert place and speeds
+    assert place["y"] >= speeds["y"] + speeds["height"]
+    assert page.evaluate("document.documentElement.scrollWidth") == 320

@@ -3,7 +3,7 @@
 from webapp.web import errors
 from webapp.web.links.store import LIFETIMES_DAYS
 from webapp.web.openapi.links import SHARED_LINKS
-from webapp.web.openapi.parts import PAGE, SENTENCE_OR_PAGE, operation, parameter, site_refusals
+from webapp.web.openapi.parts import PAGE, SENTENCE_OR_PAGE, operation, or_empty, parameter, site_refusals
 from webapp.web.openapi.schemas import TEXT, Schema, reference
 from webapp.web.openapi.site import PLAYGROUND
 
@@ -57,8 +57,8 @@ def _drop() -> Schema:
 
 def _share() -> Schema:
     fields = {
-        "lifetime_days": {"enum": [*map(str, LIFETIMES_DAYS), "never"]},
-        "has_prompt_in_preview": {"const": "on"},
+        "lifetime_days": or_empty({"enum": [*map(str, LIFETIMES_DAYS), "never"]}),
+        "has_prompt_in_preview": or_empty({"const": "on"}),
     }
     return operation(
         "share",

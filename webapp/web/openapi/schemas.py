@@ -15,7 +15,7 @@ from webapp.web.api.workers_ai.binding import Run
 from webapp.web.api.workers_ai.run_types import EmbeddingFields
 from webapp.web.api.workers_ai.tensors import TensorRequest
 from webapp.web.openapi.answers import ANSWERS
-from webapp.web.playground_forms import HistoryMessage
+from webapp.web.playground_forms import MOST_MESSAGES, HistoryMessage
 from webapp.web.request_fields import DEFAULT_MAX_TOKENS, DEFAULT_TEMPERATURE, GenerationFields
 
 Schema = dict[str, Any]
@@ -176,22 +176,24 @@ def _form(fields: Schema) -> Schema:
     elsewhere = {"prompt", "messages", "options"}
     parameters = {name: or_empty(schema) for name, schema in fields.items() if name not in elsewhere}
     parameters |= dict.fromkeys(("lora", "functions", "response_format", "tools", "tool_choice", "stop"), empty)
-    message = {"contentMediaType": "application/json", "contentSchema": reference("HistoryMessage")}
     texts = {
         "model": reference("Model"),
         "system": TEXT,
         "prompt": TEXT | {"pattern": _NOT_BLANK},
-        "history": {"type": "array", "items": TEXT | message},
+        "history": _history(),
     }
     return {"type": "object", "properties": parameters | texts, "required": ["model", "prompt"]}
 
 
 def _count_form() -> Schema:
     """What the playground sends to have its tokens counted; the prompt may still be empty."""
-    message = {"contentMediaType": "application/json", "contentSchema": reference("HistoryMessage")}
-    history = {"type": "array", "items": TEXT | message}
-    texts = {"model": reference("Model"), "system": TEXT, "prompt": TEXT, "history": history}
+    texts = {"model": reference("Model"), "system": TEXT, "prompt": TEXT, "history": _history()}
     return {"type": "object", "properties": texts, "required": ["model"]}
+
+
+def _history() -> Schema:
+    message = {"contentMediaType": "application/json", "contentSchema": reference("HistoryMessage")}
+    return {"type": "array", "maxItems": MOST_MESSAGES, "items": TEXT | message}
 
 
 def _numbered_events() -> dict[str, str]:
