@@ -1,4 +1,4 @@
-// The page of one's own links: copies them, and says times as people do.
+// The page of one's own links: copies them, and says how long they last.
 
 import { copyText } from "./clipboard.js";
 import { language, say } from "./words.js";
@@ -8,7 +8,6 @@ const UNITS = [
   ["hour", 3600],
   ["minute", 60],
 ];
-const absolute = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 const SAYS = {
   live: say("The link expires at another time now."),
@@ -21,11 +20,7 @@ function fromNow(date) {
   return relative.format(Math.round(seconds / size), unit);
 }
 
-function sayTimes(within) {
-  for (const element of within.querySelectorAll("time")) {
-    const date = new Date(element.dateTime);
-    element.textContent = absolute.format(date);
-  }
+function sayRests(within) {
   for (const element of within.querySelectorAll("[data-until]")) {
     element.textContent = ` · ${fromNow(new Date(element.dataset.until))}`;
   }
@@ -44,11 +39,11 @@ document.addEventListener("htmx:after:swap", () => {
   const row = changing && document.getElementById(changing);
   changing = null;
   if (!row) return;
-  sayTimes(row);
+  sayRests(row);
   // What had the focus is no longer there.
   row.focus({ preventScroll: true });
   const sentence = SAYS[row.dataset.state];
   if (sentence) document.getElementById("announcer").textContent = sentence;
 });
 
-sayTimes(document);
+sayRests(document);

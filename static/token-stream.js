@@ -345,11 +345,13 @@ export class TokenStream extends HTMLElement {
   #sayOutcome() {
     const outcome = this.querySelector(".outcome");
     if (this.#figures.finishReason === "length") {
-      outcome.querySelector("span").textContent = sayCount(
-        "The limit of {count} new token was reached. Raise “Max tokens” for a longer answer.",
-        "The limit of {count} new tokens was reached. Raise “Max tokens” for a longer answer.",
+      const limit = sayCount(
+        "The limit of {count} new token was reached.",
+        "The limit of {count} new tokens was reached.",
         this.#figures.completionTokens,
       );
+      // Where the page has something to say to it.
+      outcome.querySelector("span").textContent = `${limit} ${this.getAttribute("advice") ?? ""}`.trimEnd();
     } else if (!this.text && this.phase === "done") {
       outcome.querySelector("span").textContent = say("The model ended its answer without a word.");
     } else return;

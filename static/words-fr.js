@@ -39,7 +39,7 @@ export default {
   "The answer is complete.": "La réponse est terminée.",
   "The answer was stopped.": "La réponse a été arrêtée.",
   "The last turn is replaced when you run.": "Le dernier échange sera remplacé à l’exécution.",
-  "The limit of {count} new tokens was reached. Raise “Max tokens” for a longer answer.": ["La limite de {count} nouveau jeton est atteinte. Augmentez « Jetons max. » pour une réponse plus longue.", "La limite de {count} nouveaux jetons est atteinte. Augmentez « Jetons max. » pour une réponse plus longue."],
+  "The limit of {count} new tokens was reached.": ["La limite de {count} nouveau jeton est atteinte.", "La limite de {count} nouveaux jetons est atteinte."],
   "The link expires at another time now.": "La date d’expiration du lien a changé.",
   "The link is made.": "Le lien est créé.",
   "The link is revoked.": "Le lien est révoqué.",

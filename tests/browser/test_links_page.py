@@ -32,7 +32,7 @@ def test_link_is_copied_extended_and_revoked_and_is_then_gone_everywhere(
     expect(page.get_by_role("status")).to_have_text("Copied.")
     assert page.evaluate("navigator.clipboard.readText()") == f"{server.url}/s/{slug}"
 
-    row.get_by_label("When it expires").select_option("30")
+    row.get_by_label("Keep it for").select_option("30")
     row.get_by_role("button", name="Change").click()
     expect(row).to_contain_text("· in 30 days")
     # What had it is gone.
@@ -69,7 +69,7 @@ def test_without_scripts_the_forms_do_the_same_and_the_key_moves_to_another_brow
     expect(row).to_contain_text(PROMPT)
     expect(row.get_by_role("button", name="Copy link")).to_be_hidden()
 
-    row.get_by_label("When it expires").select_option("1")
+    row.get_by_label("Keep it for").select_option("1")
     row.get_by_role("button", name="Change").click()
     row.get_by_text("Revoke", exact=True).click()
     row.get_by_role("button", name="Revoke for good").click()

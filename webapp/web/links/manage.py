@@ -12,7 +12,7 @@ from webapp.web.errors import InvalidFields, LinkForbidden, RequestError
 from webapp.web.fields import read_struct
 from webapp.web.limits import RateLimits
 from webapp.web.links.manage_key import forget_manage_key, is_manage_key, keep_manage_key, manage_key
-from webapp.web.links.store import LIFETIMES_DAYS, LONGEST_DETAILS, SharedLinks
+from webapp.web.links.store import LONGEST_DETAILS, SharedLinks
 from webapp.web.refusals import describe, refuse
 from webapp.web.replies import with_retry_after
 
@@ -43,7 +43,7 @@ class ReportFields(Struct, frozen=True):
 def blueprint(links: SharedLinks, *, limits: RateLimits) -> Blueprint:
     """The routes."""
     routes = Blueprint("manage", __name__)
-    controls = {"lifetimes": LIFETIMES_DAYS, "is_for_ever_allowed": links.is_for_ever_allowed}
+    controls = {"is_for_ever_allowed": links.is_for_ever_allowed}
 
     @routes.get("/links")
     def show() -> Response:

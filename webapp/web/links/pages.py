@@ -21,7 +21,7 @@ from webapp.web.links.manage_key import manage_key
 from webapp.web.links.replay import Replays, Speed
 from webapp.web.links.shared_run import SharedRun
 from webapp.web.links.shown_run import figures, is_same_request, messages_of, parameters, run_body, shown_run
-from webapp.web.links.store import LIFETIMES_DAYS, LinkFacts, SharedLinks
+from webapp.web.links.store import LinkFacts, SharedLinks
 from webapp.web.playground_frames import usage
 from webapp.web.pool_client import PoolClient
 from webapp.web.refusals import refuse
@@ -162,7 +162,6 @@ def blueprint(
             embed_code=embed_code(url_for("embed.show", slug=link.slug, _external=True), run.model_title),
             snippets=write_snippets(run.model, run_body(run.request), base_url=request.host_url),
             is_own=key is not None and links.is_managed_by(link.slug, key),
-            lifetimes=LIFETIMES_DAYS,
             is_for_ever_allowed=links.is_for_ever_allowed,
         )
 
