@@ -6,12 +6,9 @@
 
 import { AnswerView } from "./answer-view.js";
 import { Figures } from "./figures.js";
+import { FrameWriter } from "./frame-writer.js";
 import { number, say, sayCount } from "./words.js";
 
-// A hidden tab gets no animation frames; its timers run about once a second.
-const HIDDEN_WRITE_MILLISECONDS = 250;
-// A write that took long is followed by a pause this many times as long.
-const PAUSE_PER_WRITE = 3;
 // Waits of more than this show their seconds: slow and stuck must not look alike.
 const SILENT_WAIT_SECONDS = 1;
 const CLOCK_MILLISECONDS = 200;
@@ -31,11 +28,8 @@ export class TokenStream extends HTMLElement {
   #lastEventId = 0;
   #view = null;
   #figures = null;
-  #unwritten = "";
-  #frame = 0;
-  #timer = 0;
+  #writer = new FrameWriter((text) => this.#write(text));
   #clock = 0;
-  #writeNotBefore = 0;
   #phaseSince = 0;
   #phaseTitle = "";
   #failure = null;
@@ -46,7 +40,7 @@ export class TokenStream extends HTMLElement {
   connectedCallback() {
     addEventListener("pagehide", this.#close);
     addEventListener("pageshow", this.#restore);
-    document.addEventListener("visibilitychange", this.#reschedule);
+    document.addEventListener("visibilitychange", this.#onVisibility);
     if (!this.#view) this.#build();
     if (this.hasAttribute("src") && !this.isEnded) this.#open();
   }
@@ -54,7 +48,7 @@ export class TokenStream extends HTMLElement {
   disconnectedCallback() {
     removeEventListener("pagehide", this.#close);
     removeEventListener("pageshow", this.#restore);
-    document.removeEventListener("visibilitychange", this.#reschedule);
+    document.removeEventListener("visibilitychange", this.#onVisibility);
     this.#close();
   }
 
@@ -130,7 +124,7 @@ export class TokenStream extends HTMLElement {
 
   /** Stops listening; `play` goes on. */
   pause() {
-    this.#write();
+    this.#appendWaiting();
     this.#close();
     this.removeAttribute("src");
     this.#enter("paused", say("Paused"));
@@ -138,14 +132,14 @@ export class TokenStream extends HTMLElement {
 
   // Anew where it is other text than what stands there, or may be its whole.
   #set(text, after) {
-    this.#unschedule();
+    // Whatever waits is in `text`, or no longer wanted.
+    this.#writer.take();
     this.#failure = null;
     this.#hasFollowedGap = false;
     this.#lastEventId = after;
     for (const name of ["problem", "outcome"]) this.querySelector(`.${name}`).hidden = true;
     if (text === this.text && this.phase === "paused") return;
     this.text = text;
-    this.#unwritten = "";
     this.#view = new AnswerView(this.querySelector(".answer"));
     this.#view.append(text);
   }
@@ -270,48 +264,20 @@ export class TokenStream extends HTMLElement {
       this.#enter("streaming", say("Streaming"));
     }
     this.text += text;
-    this.#unwritten += text;
     if (!this.isRecorded) this.#figures.count();
-    this.#schedule();
+    this.#writer.add(text);
   }
 
-  #schedule() {
-    if (this.#frame || this.#timer) return;
-    const pause = this.#writeNotBefore - performance.now();
-    if (document.hidden || pause > 0) {
-      this.#timer = setTimeout(this.#write, Math.max(pause, document.hidden ? HIDDEN_WRITE_MILLISECONDS : 0));
-    } else {
-      this.#frame = requestAnimationFrame(this.#write);
-    }
-  }
+  #onVisibility = () => this.#writer.reschedule();
 
-  #unschedule() {
-    cancelAnimationFrame(this.#frame);
-    clearTimeout(this.#timer);
-    this.#frame = this.#timer = 0;
-  }
-
-  #reschedule = () => {
-    if (!this.#unwritten) return;
-    this.#unschedule();
-    this.#schedule();
-  };
-
-  #write = () => {
-    this.#unschedule();
-    if (!this.#unwritten) return;
-    const start = performance.now();
-    this.#appendUnwritten();
-    const spent = performance.now() - start;
-    // Most writes take a millisecond or two and need no pause at all.
-    this.#writeNotBefore = spent > 8 ? start + spent * (1 + PAUSE_PER_WRITE) : 0;
+  #write(text) {
+    this.#view.append(text);
     this.#tell("generation:written");
-  };
+  }
 
-  #appendUnwritten() {
-    this.#unschedule();
-    if (this.#unwritten) this.#view.append(this.#unwritten);
-    this.#unwritten = "";
+  #appendWaiting() {
+    const text = this.#writer.take();
+    if (text) this.#view.append(text);
   }
 
   #finish() {
@@ -330,7 +296,7 @@ export class TokenStream extends HTMLElement {
 
   #end(phase, title) {
     this.#close();
-    this.#appendUnwritten();
+    this.#appendWaiting();
     this.#enter(phase, title);
     this.querySelector("progress").hidden = true;
     this.querySelector(".actions").hidden = false;

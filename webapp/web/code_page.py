@@ -8,7 +8,7 @@ from webapp.web.errors import RequestError
 from webapp.web.playground_forms import read_form, read_history
 from webapp.web.refusals import refuse
 from webapp.web.request_fields import GenerationFields, find_model, to_request
-from webapp.web.snippets import Snippet, write_snippets
+from webapp.web.snippets import Snippet, body_of_messages, write_snippets
 
 
 def blueprint(catalog: Catalog) -> Blueprint:
@@ -31,15 +31,10 @@ def run_body(fields: GenerationFields) -> dict[str, object]:
     """The body of a streamed run with these fields, as the run route takes it; only what was given."""
     given = {name: value for name, value in msgspec.to_builtins(fields).items() if value is not None}
     given["stream"] = True
-    match given.pop("messages", None):
-        case [{"role": "user", "content": str(prompt)}]:
-            # The same to the model, and shorter to read.
-            asked: dict[str, object] = {"prompt": prompt}
-        case None:
-            asked = {}
-        case messages:
-            asked = {"messages": [{"role": each["role"], "content": each["content"]} for each in messages]}
-    return asked | given
+    if "messages" not in given:
+        return given
+    messages = given.pop("messages")
+    return body_of_messages([{"role": each["role"], "content": each["content"]} for each in messages]) | given
 
 
 def _snippets_of_form(catalog: Catalog) -> list[Snippet]:

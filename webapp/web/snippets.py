@@ -7,7 +7,7 @@ What the user typed is hostile here as anywhere: it is quoted by the language's 
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -77,6 +77,15 @@ def write_snippets(model: str, body: Mapping[str, object], *, base_url: str, acc
         *([page] if values["QUERY"] else []),
         Snippet("worker", "Worker", "javascript", fill(templates.WORKER, _javascript)),
     ]
+
+
+def body_of_messages(messages: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """What a body says for these messages: of one prompt alone `prompt`, the same to the model and shorter to read."""
+    match messages:
+        case [{"role": "user", "content": prompt}]:
+            return {"prompt": prompt}
+        case _:
+            return {"messages": messages}
 
 
 def _openai_call(model: str, body: Mapping[str, object]) -> _Arguments:

@@ -8,6 +8,7 @@ from msgspec import Struct
 from webapp.web.links.replay import moments
 from webapp.web.links.shared_run import SharedRun
 from webapp.web.playground_frames import usage
+from webapp.web.snippets import body_of_messages
 from webapp.wire.generation import Finished, GenerationRequest, Message
 
 # The drawing of the pace: so many columns, so high. Its unit is that of the SVG's own view.
@@ -91,16 +92,10 @@ def messages_of(request: GenerationRequest) -> list[dict[str, str]]:
 
 def run_body(request: GenerationRequest) -> dict[str, object]:
     """The body of a streamed run that asks for the same, as the run route takes it."""
-    match messages_of(request):
-        case [{"role": "user", "content": prompt}]:
-            # The same to the model, and shorter to read.
-            asked: dict[str, object] = {"prompt": prompt}
-        case messages:
-            asked = {"messages": messages}
     # What is as without it is left out.
     neutral = {"top_p": 1.0, "repetition_penalty": 1.0}
     given = {name: value for name, value in parameters(request).items() if neutral.get(name) != value}
-    return asked | given | {"stream": True}
+    return body_of_messages(messages_of(request)) | given | {"stream": True}
 
 
 def is_same_request(one: GenerationRequest, other: GenerationRequest) -> bool:
