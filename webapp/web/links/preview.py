@@ -5,7 +5,6 @@ from flask import Blueprint, Response, request
 from gevent.lock import BoundedSemaphore
 
 from webapp.web.errors import RequestError, StorageBusy
-from webapp.web.links.preview_image import DESIGN, draw_preview
 from webapp.web.links.shared_run import SharedRun
 from webapp.web.links.store import SharedLinks
 from webapp.web.replies import with_retry_after
@@ -15,6 +14,8 @@ MOST_AT_ONCE = 1
 # How long one waits for its turn: about thirty others.
 PATIENCE_SECONDS = 3.0
 RETRY_AFTER_SECONDS = 5
+# Counts up where the same run would be drawn otherwise: part of the picture's ETag.
+DESIGN = 1
 
 
 def blueprint(links: SharedLinks) -> Blueprint:
@@ -53,8 +54,13 @@ def _draw(run: SharedRun, turns: BoundedSemaphore, *, has_prompt: bool) -> bytes
     if not turns.acquire(timeout=PATIENCE_SECONDS):
         raise StorageBusy("Too many pictures are drawn at once, please try again.", retry_after=RETRY_AFTER_SECONDS)
     try:
-        drawn: list[bytes] = []
-        gevent.get_hub().threadpool.apply(lambda: drawn.append(draw_preview(run, has_prompt=has_prompt)))
-        return drawn[0]
+        return gevent.get_hub().threadpool.apply(_picture, (run, has_prompt))
     finally:
         turns.release()
+
+
+def _picture(run: SharedRun, has_prompt: bool) -> bytes:
+    # Not at the top: Pillow takes a tenth of the start of a web process, which replaces one that was lost.
+    from webapp.web.links.preview_image import draw_preview
+
+    return draw_preview(run, has_prompt=has_prompt)

@@ -16,8 +16,6 @@ from webapp.settings import PROJECT_FOLDER
 from webapp.web.links.shared_run import SharedRun
 
 WIDTH, HEIGHT = 1200, 630
-# Counts up where the same run would be drawn otherwise: part of the picture's ETag.
-DESIGN = 1
 
 # The light colours of style.css.
 GROUND, LINE = "#faf8f4", "#e2ddd2"
