@@ -9,7 +9,7 @@ from tests.browser.playground_page import PlaygroundPage, script
 from tests.harness import Server
 from tests.shared_runs import share
 
-LINES = [f"line {number}\n\n" for number in range(400)]
+LINES = [f"line {number}\n\n" for number in range(2000)]
 AT_END = """() => {
   const { scrollHeight, scrollTop, clientHeight } = scroller;
   return scrollHeight - scrollTop - clientHeight;
@@ -23,6 +23,8 @@ WIDE = (
 
 def test_scroll_and_selection_are_the_readers_own(playground: PlaygroundPage) -> None:
     page = playground.page
+    # Longer than the test, which stops it.
+    playground.set("max_tokens", 2000)
     playground.ask(script(pieces=LINES, step_seconds=0.02))
     playground.wait_for_characters(1500)
     assert page.evaluate(AT_END) < 30

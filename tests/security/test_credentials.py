@@ -215,12 +215,23 @@ def test_cookie_is_secure_where_the_declared_proxy_says_https(guarded: Server, s
 
 
 @pytest.mark.parametrize(
-    ("referrer", "status"), [("https://localhost/", 201), ("https://evil.example/", 400), (None, 400)]
+    ("headers", "status"),
+    [
+        ({"Referer": "https://localhost/"}, 201),
+        # As the pages of shared links send it.
+        ({}, 201),
+        ({"Sec-Fetch-Site": "same-origin"}, 201),
+        ({"Referer": "https://evil.example/"}, 400),
+        ({"Referer": "http://localhost/"}, 400),
+        ({"Referer": "https://["}, 400),
+        ({"Sec-Fetch-Site": "cross-site"}, 400),
+        ({"Sec-Fetch-Site": "same-site"}, 400),
+    ],
 )
-def test_form_over_https_comes_from_a_page_of_this_site(guarded: Server, referrer: str | None, status: int) -> None:
+def test_form_over_https_comes_from_a_page_of_this_site(guarded: Server, headers: dict[str, str], status: int) -> None:
     reader = Reader(guarded)
     behind_proxy = {"X-Forwarded-For": new_address(), "X-Forwarded-Proto": "https", "Host": "localhost"}
-    reader.client.headers.update(behind_proxy | ({"Referer": referrer} if referrer else {}))
+    reader.client.headers.update(behind_proxy | headers)
 
     assert reader.post(prompt='{"tokens": 1}').status_code == status
 

@@ -70,11 +70,11 @@ def test_plain_answer_has_the_published_shape(server: Server, address: str):
             }
         ],
         "usage": {
-            "input_tokens": 4,
+            "input_tokens": 6,
             "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "output_tokens": 3,
             "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": 7,
+            "total_tokens": 9,
         },
         "background": False,
         "frequency_penalty": 0.0,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, render_template, request
-from flask_wtf.csrf import CSRFError, CSRFProtect
+from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from webapp.catalog import read_catalog
@@ -38,6 +38,7 @@ from webapp.web.auth import ApiTokens
 from webapp.web.bodies import discard_refused_body, with_readable_bodies
 from webapp.web.callers import behind_proxies
 from webapp.web.compression import compress
+from webapp.web.csrf import CsrfProtection
 from webapp.web.database import Database
 from webapp.web.embeddings import Embeddings
 from webapp.web.errors import RequestError
@@ -89,7 +90,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         # A page left open over night still works.
         WTF_CSRF_TIME_LIMIT=None,
-        # Over https Flask-WTF wants a Referer besides the token; the pages of shared links send none to anybody.
+        # See CsrfProtection.
         WTF_CSRF_SSL_STRICT=False,
     )
     catalog = read_catalog(
@@ -104,7 +105,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     generations = Generations(catalog, pool)
     limits = RateLimits(generations_a_minute=settings.rate_limit, web_processes=settings.web_processes)
 
-    csrf = CSRFProtect(app)
+    csrf = CsrfProtection(app)
     gate = Gate(tokens, limits)
     embeddings = Embeddings(catalog, pool)
     runs = Runs(catalog, generations, embeddings, gate)
