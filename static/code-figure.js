@@ -59,7 +59,12 @@ export async function colourCode(figure) {
   ]);
   // Each step in a task of its own: together they would hold the page up on a slow machine.
   await nextTask();
-  if (!highlighter.getLanguage(grammar)) highlighter.registerLanguage(grammar, definition);
+  if (!highlighter.getLanguage(grammar)) {
+    highlighter.registerLanguage(grammar, definition);
+    // The first use compiles the grammar.
+    highlighter.highlight("", { language: grammar });
+    await nextTask();
+  }
   const { value } = highlighter.highlight(text, { language: grammar, ignoreIllegals: true });
   await nextTask();
   const spans = spansOf(value);
