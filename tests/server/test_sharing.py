@@ -106,7 +106,7 @@ def test_stopped_answer_can_be_shared_with_the_text_it_has(reader: Reader):
 
 
 def test_moments_are_those_of_the_run(reader: Reader):
-    url = reader.submit(prompt=script(pieces=["a", "b", "c"], prefill_seconds=0.3, step_seconds=0.1))
+    url = reader.submit(prompt=script(pieces=["a", "b", "c"], prefill_seconds=0.3, step_seconds=0.4))
     reader.read_to_end(url)
 
     moments = [moment for moment, _ in run_of(link_in(share(reader, url)))["texts"]]
