@@ -1,6 +1,6 @@
 # make run: set up everything and start. make test: set up everything and check everything.
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check pytest browser nginx postgres clients bench bench-quick bench-load bench-page soak fuzz clean
+.PHONY: help run setup test check pytest browser nginx postgres clients bench bench-quick bench-load bench-page bench-gpu soak fuzz clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,6 +18,7 @@ help:
 	@echo "make bench  measure Jeton beside its peers (about an hour; bench-quick: some minutes)"
 	@echo "make bench-load  measure thousands of streams and idle connections beside a peer (about 12 minutes)"
 	@echo "make bench-page  measure the playground in a browser: first load, and answers at 300 tokens/s (about 5 minutes)"
+	@echo "make bench-gpu   measure Llama-2 7B's shape on a GPU, in fp16 and int8, beside its peers (at most 9 minutes)"
 
 run: $(RUN_STAMP)
 	@exec $(BIN)/python -m webapp serve
@@ -50,7 +51,8 @@ check: $(DEV_STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/pyright
 
-# Three files at once: most tests wait for servers of their own, and the cores have time for others.
+# Three files at once: most tests wait for servers of their own, and the cores have time for others. Some files are
+# one worker's (tests/workers.py).
 pytest: $(DEV_STAMP) browser nginx postgres clients
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
@@ -80,6 +82,9 @@ bench-load: $(DEV_STAMP)
 
 bench-page: $(DEV_STAMP) browser
 	$(BIN)/python -m benchmarks.page $(BENCH)
+
+bench-gpu: $(DEV_STAMP)
+	$(BIN)/python -m benchmarks.gpu $(BENCH)
 
 # Options go through SOAK, as in: make soak SOAK="--fault random --minutes 30" (docs/soak.md).
 soak: $(DEV_STAMP)

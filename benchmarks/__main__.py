@@ -17,7 +17,7 @@ from benchmarks.environments import FOLDER, LLAMA_CPP, PLOT, PROJECT_FOLDER, TRA
 from benchmarks.long_prompt import measure_long_prompt
 from benchmarks.plan import MATRIX, MAX_TOKENS, QUICK_MATRIX, Configuration
 from benchmarks.prompts import PromptMaker
-from benchmarks.quality import CROWD, measure_equal_texts, measure_quality, own_variants
+from benchmarks.quality import CROWD, measure_equal_texts, measure_quality, own_variants, variants
 from benchmarks.results import Bandwidth, Results
 from benchmarks.weights import StarterWeights, find_weights
 
@@ -53,7 +53,9 @@ def main(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
         # The longest part: what comes after it must not lose it.
         _write(found, options.output, suffix=_suffix(options))
     if "quality" in options.parts:
-        found.quality = measure_quality(weights, prompt_maker, threads=threads, say=rounds.say)
+        found.quality = measure_quality(
+            weights, prompt_maker, variants=variants(weights, threads=threads), say=rounds.say
+        )
     if "equal-texts" in options.parts:
         _measure_equal_texts(found, prompt_maker, texts=options.texts)
     _write(found, options.output, suffix=_suffix(options))

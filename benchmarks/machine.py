@@ -61,9 +61,12 @@ def commit() -> str:
     """The commit that was measured; with a word where the working tree differs from it."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=PROJECT_FOLDER, capture_output=True, text=True, check=False
-        ).stdout.strip()
+        command = ["git", *arguments]
+        try:
+            done = subprocess.run(command, cwd=PROJECT_FOLDER, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return ""
+        return done.stdout.strip()
 
     changes = " and uncommitted changes" if git("status", "--porcelain", "--untracked-files=no") else ""
     return (git("rev-parse", "--short", "HEAD") or "unknown") + changes
@@ -71,8 +74,13 @@ def commit() -> str:
 
 def without_output(arguments: Sequence[str]) -> list[str]:
     """A command's arguments for a report, which names nobody's folders."""
-    hidden = [at for at, argument in enumerate(arguments) if argument.startswith("--output")]
-    valued = [at + 1 for at in hidden if arguments[at] == "--output"]
+    return without(arguments, "--output")
+
+
+def without(arguments: Sequence[str], option: str) -> list[str]:
+    """A command's arguments without an option and its value."""
+    hidden = [at for at, argument in enumerate(arguments) if argument.startswith(option)]
+    valued = [at + 1 for at in hidden if arguments[at] == option]
     return [argument for at, argument in enumerate(arguments) if at not in {*hidden, *valued}]
 
 

@@ -71,12 +71,18 @@ class PromptMaker:
 
     def make(self, key: str, streams: int, *, length: Length) -> list[Prompt]:
         """A prompt for each stream. The same key gives the same prompts."""
-        draws = [random.Random(f"{key}/{stream}") for stream in range(streams)]
-        return [Prompt(self._text(draw, length), draw.randrange(1, 1 << 31)) for draw in draws]
+        return self._make(key, streams, tokens=PROMPT_TOKENS[length], task=_TASKS[length])
 
-    def _text(self, draw: random.Random, length: Length) -> str:
+    def make_of(self, key: str, streams: int, *, tokens: int) -> list[Prompt]:
+        """The same, with any number of tokens."""
+        return self._make(key, streams, tokens=tokens, task=_TASKS["long"])
+
+    def _make(self, key: str, streams: int, *, tokens: int, task: str) -> list[Prompt]:
+        draws = [random.Random(f"{key}/{stream}") for stream in range(streams)]
+        return [Prompt(self._text(draw, tokens, task), draw.randrange(1, 1 << 31)) for draw in draws]
+
+    def _text(self, draw: random.Random, wanted: int, task: str) -> str:
         """Sentences, the last one cut so that story and task have the wanted number of tokens, or one or two fewer."""
-        wanted, task = PROMPT_TOKENS[length], _TASKS[length]
         words = _sentence(draw).split()
         while self.count(f"{' '.join(words)} {task}") < wanted:
             words += _sentence(draw).split()

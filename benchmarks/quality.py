@@ -53,14 +53,14 @@ def own_variants() -> list[str]:
 
 
 def measure_quality(
-    weights: StarterWeights, prompt_maker: PromptMaker, *, threads: int, say: Callable[[str], None]
+    weights: StarterWeights, prompt_maker: PromptMaker, *, variants: Sequence[Variant], say: Callable[[str], None]
 ) -> list[QualityResult]:
     """Every variant beside the two references. A variant that fails is left out, and said."""
     token_ids = prompt_maker.token_ids(TEXT.read_text("utf-8"))
     results: list[QualityResult] = []
     with tempfile.TemporaryDirectory(prefix="jeton-bench-") as folder:
         references: dict[str, Logits] = {}
-        for variant in _variants(weights, threads=threads):
+        for variant in (*own(weights, _REFERENCES), *variants):
             try:
                 precision, logits = _logits(variant, token_ids, Path(folder))
             except VariantFailed as error:
@@ -76,16 +76,22 @@ def measure_quality(
     return results
 
 
-def _variants(weights: StarterWeights, *, threads: int) -> list[Variant]:
-    ours = [sys.executable, "-m", "benchmarks.peers.logits"]
+def variants(weights: StarterWeights, *, threads: int) -> list[Variant]:
+    """Jeton's and llama.cpp's."""
     theirs = [str(LLAMA_CPP.python), "-m", "benchmarks.peers.llama_logits"]
     return [
-        *(Variant(name, [*ours, name, str(weights.folder)]) for name in (*_REFERENCES, *own_variants())),
+        *own(weights, own_variants()),
         *(
             Variant(f"llama.cpp {precision}", [*theirs, "--threads", str(threads), str(path)], precision)
             for precision, path in (("Q4_1", weights.q4_1), ("Q4_0", weights.q4_0))
         ),
     ]
+
+
+def own(weights: StarterWeights, names: Sequence[str]) -> list[Variant]:
+    """Entries of the catalogue, or references, by their names."""
+    command = [sys.executable, "-m", "benchmarks.peers.logits"]
+    return [Variant(name, [*command, name, str(weights.folder)]) for name in names]
 
 
 def _logits(variant: Variant, token_ids: Sequence[int], folder: Path) -> tuple[str, Logits]:

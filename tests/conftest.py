@@ -4,11 +4,15 @@ And PostgreSQL for those that need it.
 """
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 import pytest
 
-from tests.harness import Server, make_server
+from tests.harness import Reader, Server, make_server
 from tests.postgresql import INITDB, NO_POSTGRESQL, Postgresql, running_postgresql
+
+pytest_plugins = ["tests.workers"] if find_spec("xdist") else []
+NO_CUDA = "no CUDA device on this machine"
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +22,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     shared.start()
     yield shared
     shared.stop()
+
+
+@pytest.fixture
+def reader(server: Server) -> Reader:
+    """A browser's session with the scripted server, without a browser."""
+    return server.reader()
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +68,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if INITDB is None:
         terminalreporter.section("POSTGRESQL TESTS LEFT OUT", sep="!", red=True, bold=True)
         terminalreporter.line(f"PostgreSQL as the database was not tested: {NO_POSTGRESQL}", red=True, bold=True)
+    # By what was left out: to ask torch takes seconds, and not every run collects those tests.
+    skipped = terminalreporter.stats.get("skipped", [])
+    if count := sum(NO_CUDA in str(report.longrepr) for report in skipped):
+        terminalreporter.section("GPU TESTS LEFT OUT", sep="!", red=True, bold=True)
+        terminalreporter.line(f"{count} tests marked gpu were not run: {NO_CUDA}", red=True, bold=True)

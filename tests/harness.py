@@ -193,6 +193,11 @@ class Reader:
         raise AssertionError(f"no end after {reconnects} connections; {len(taken)} events")
 
 
+def script(**fields: object) -> str:
+    """A prompt that tells the scripted engine what to do."""
+    return json.dumps(fields)
+
+
 def events(response: httpx.Response) -> Iterator[Event]:
     """The events of a stream, by the rules of the HTML standard; comments and retry are left out."""
     event_id: str | None = None
@@ -241,6 +246,8 @@ def make_server(data_dir: Path, *, models_file: Path | None = SCRIPTED_MODELS, *
     if cache := os.environ.get("JETON_CACHE_DIR"):
         environ["JETON_CACHE_DIR"] = cache
     environ |= {"PORT": str(port), "JETON_DATA_DIR": str(data_dir), "JETON_API_TOKEN": TOKEN}
+    # The same on a machine with a GPU.
+    environ["JETON_DEVICE"] = "cpu"
     if models_file:
         environ["JETON_MODELS_FILE"] = str(models_file)
     return Server(data_dir, port, environ | settings)

@@ -88,7 +88,7 @@ from webapp.wire.messages import Dispatch
 
 entry = CatalogEntry(name="s", title="", description="", weights=Weights(scripted=True), precision="scripted",
                      context_window=9, sequence_length=9, slots=1)
-runner = _loader(read_settings())(entry, print)
+runner = _loader(read_settings(), "cpu")(entry, print)
 request = GenerationRequest(model="s", context_window=9, max_tokens=9, seed=1, prompt='{"pieces": ["New", "York"]}')
 runner.start(Dispatch(generation_id="g", lease=1, request=request))
 text = ""

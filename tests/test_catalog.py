@@ -17,6 +17,8 @@ from webapp.catalog import (
     Weights,
     read_catalog,
 )
+from webapp.devices import Device
+from webapp.placement import CUDA_HOST_BYTES, Machine
 
 PROJECT_FOLDER = Path(__file__).parents[1]
 GOOD = """
@@ -68,15 +70,21 @@ def test_entries_keep_the_order_of_the_file_and_have_their_defaults(tmp_path: Pa
         (GOOD.replace("scripted = true", "hubb = 'x'"), "hubb"),
         (GOOD + 'memory = "much"', "@a/b.*memory must be an amount"),
         (GOOD + "memory = 5", "memory"),
+        (GOOD + 'devices = ["gpu"]', "@a/b.*devices are cpu, cuda or cuda:N"),
+        (GOOD + 'devices = "cuda"', "devices"),
+        (GOOD + "memory_share = 0", "memory_share"),
+        (GOOD + "memory_share = 1.5", "memory_share"),
         (GOOD.replace("scripted = true", "scripted = true, load_seconds = -1"), "load_seconds"),
         (GOOD + 'task = "text-to-speech"', "task"),
+        (GOOD + "outlier_threshold = 6.0", "outlier_threshold is of int8"),
+        (GOOD.replace('"scripted"', '"int8"') + "outlier_threshold = -1.0", "outlier_threshold"),
         (GOOD.replace('"scripted"', '"int4"') + 'task = "text-embeddings"', "make embeddings.*not in int4"),
         (GOOD.replace('"scripted"', '"int4"') + ADAPTERS, "adapters need a precision.*not int4"),
         (GOOD + ADAPTERS + 'task = "text-embeddings"', "take no adapters"),
         (GOOD + ADAPTERS.replace('"b"', '"a"'), "two of its adapters"),
         (GOOD + 'stand_in = "@a/big"\n' + BIG + 'task = "text-embeddings"', "stand_in has another task"),
     ],
-    ids=range(25),
+    ids=range(31),
 )
 def test_catalogue_that_cannot_be_used_says_why(tmp_path: Path, text: str | bytes, says: str) -> None:
     with pytest.raises(CatalogError, match=says):
@@ -235,7 +243,7 @@ def test_model_without_any_place_for_its_weights_is_not_installed(tmp_path: Path
 def budgeted(tmp_path: Path, text: str, budget: int | None) -> Catalog:
     path = tmp_path / "models.toml"
     path.write_text(text)
-    return read_catalog(path, memory_budget=budget)
+    return read_catalog(path, machine=Machine(host_budget=budget))
 
 
 AT_START = GOOD.replace("@a/b", "@a/start") + 'is_loaded_at_start = true\nmemory = "2 GB"\n'
@@ -310,6 +318,53 @@ def test_without_a_budget_everything_fits(tmp_path: Path) -> None:
     catalog = budgeted(tmp_path, GOOD + 'memory = "999999 GB"', None)
 
     assert catalog.obstacle(catalog.entries[0]) is None
+
+
+def test_engines_go_to_the_devices_of_the_machine_or_to_those_the_entry_names(tmp_path: Path) -> None:
+    machine = Machine(devices=(Device("cuda:0", "L4", 24 * 10**9), Device("cuda:1", "L4", 24 * 10**9)))
+    path = tmp_path / "models.toml"
+    path.write_text(GOOD + GOOD.replace("@a/b", "@a/c") + 'devices = ["cpu"]\nengines = 2')
+
+    catalog = read_catalog(path, machine=machine)
+
+    assert [place.device for place in catalog.places(catalog.find("@a/b"))] == ["cuda:0", "cuda:1"]
+    assert [place.device for place in catalog.places(catalog.find("@a/c"))] == ["cpu", "cpu"]
+    # Without a machine nothing is known of its devices.
+    assert [place.device for place in read_catalog(path).places(catalog.find("@a/b"))] == ["cpu"]
+
+
+def test_model_that_is_not_installed_or_runs_elsewhere_has_no_place(tmp_path: Path) -> None:
+    catalog = read(tmp_path, GOOD.replace("scripted = true", "remote = true") + BIG)
+
+    assert [catalog.places(entry) for entry in catalog.entries] == [(), ()]
+    assert catalog.obstacle(catalog.entries[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "precision", "gigabytes"),
+    [
+        # Two thousand million weights, a gigabyte beside them, and 2 x 2 layers x 64 numbers x 2 bytes a position.
+        ("text-generation", "full", 5.0 + 2 * 150 * 512 / 10**9),
+        ("text-generation", "fp32", 9.0 + 2 * 150 * 1024 / 10**9),
+        ("text-embeddings", "full", 5.0),
+    ],
+)
+def test_engine_on_a_device_takes_its_weights_and_all_of_its_cache_at_once(
+    tmp_path: Path, task: str, precision: str, gigabytes: float
+) -> None:
+    (tmp_path / "config.json").write_text('{"hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2}')
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(4 * 10**9)
+    text = GOOD.replace("scripted = true", f'folder = "{tmp_path}"').replace('"scripted"', f'"{precision}"')
+    path = tmp_path / "models.toml"
+    path.write_text(text + f'task = "{task}"\nmemory_share = 0.5')
+    machine = Machine(host_budget=2 * 10**9, devices=(Device("cuda:0", "L4", 24 * 10**9),))
+
+    catalog = read_catalog(path, machine=machine)
+
+    (place,) = catalog.places(catalog.entries[0])
+    assert (place.slots, place.needed["cpu"]) == (2, CUDA_HOST_BYTES)
+    assert place.device_bytes == round(gigabytes * 10**9)
 
 
 def test_int8_without_bitsandbytes_is_unavailable_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from webapp.devices import Device
 from webapp.settings import LONGEST_SOCKET_PATH, SettingInvalid, Settings, make_folders, read_settings
 
 
@@ -69,6 +70,13 @@ def test_switch_is_on_or_off(text: str, *, expected: bool) -> None:
         ("JETON_DEVICE", "cuda:x"),
         ("JETON_DEVICE", "cuda:100"),
         ("JETON_DEVICE", "cpu\n"),
+        ("JETON_CUDA_DEVICES", "NVIDIA H200"),
+        ("JETON_CUDA_DEVICES", "NVIDIA H200: much"),
+        ("JETON_GPU_MEMORY_SHARE", "0"),
+        ("JETON_GPU_MEMORY_SHARE", "0.0"),
+        ("JETON_GPU_MEMORY_SHARE", "1.1"),
+        ("JETON_GPU_MEMORY_SHARE", "90 %"),
+        ("JETON_GPU_MEMORY_SHARE", "nan"),
         ("JETON_MEMORY_BUDGET", "8"),
         ("JETON_MEMORY_BUDGET", "75 %"),
         ("JETON_MEMORY_BUDGET", "0 GB"),
@@ -91,6 +99,17 @@ def test_memory_budget_is_an_amount_or_three_quarters_of_what_the_machine_has(
 @pytest.mark.parametrize("text", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
 def test_device_is_taken(text: str) -> None:
     assert read_settings({"JETON_DEVICE": text}).device == text
+
+
+def test_devices_are_asked_of_the_driver_unless_they_are_stated() -> None:
+    assert read_settings({}).stated_devices is None
+    assert read_settings({"JETON_CUDA_DEVICES": "none"}).stated_devices == ()
+    assert read_settings({"JETON_CUDA_DEVICES": "L4: 24 GB"}).stated_devices == (Device("cuda:0", "L4", 24 * 10**9),)
+
+
+@pytest.mark.parametrize(("text", "share"), [("", 0.9), ("0.5", 0.5), (".25", 0.25), ("1", 1.0), ("0.001", 0.001)])
+def test_share_of_a_devices_memory_is_a_part(text: str, share: float) -> None:
+    assert read_settings({"JETON_GPU_MEMORY_SHARE": text}).device_share == share
 
 
 @pytest.mark.parametrize("name", ["JETON_API_TOKEN", "JETON_OPERATOR_TOKEN"])

@@ -55,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     engine = commands.add_parser("engine", help="one engine process; the pool starts it")
     engine.add_argument("--model", required=True)
     engine.add_argument("--engine-id", required=True)
+    engine.add_argument("--device", help="cpu or cuda:N; without it, what JETON_DEVICE says")
+    engine.add_argument("--slots", type=int, help="generations at once; without it, what the entry says")
     return parser
 
 
@@ -80,7 +82,9 @@ def _run(options: argparse.Namespace, settings: Settings) -> None:
         case "engine":
             from webapp.engine import process as engine_process
 
-            engine_process.main(settings, model=options.model, engine_id=options.engine_id)
+            engine_process.main(
+                settings, options.model, engine_id=options.engine_id, device=options.device, slots=options.slots
+            )
         case "join":
             from webapp.engine import process as engine_process
 

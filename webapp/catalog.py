@@ -3,6 +3,7 @@
 Read by web processes, the pool and engines, so it imports nothing of theirs.
 """
 
+import re
 import tomllib
 from functools import cached_property
 from importlib.util import find_spec
@@ -12,7 +13,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from webapp.memory import format_memory, parse_memory
+from webapp.devices import CPU
+from webapp.memory import parse_memory
+from webapp.model_sizes import ModelSize, model_size
+from webapp.placement import CUDA_HOST_BYTES, Amounts, Demand, Machine, Place, Placing, obstacle_of, place_all
 from webapp.weight_files import (
     count_weights,
     folder_revision,
@@ -84,13 +88,20 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     description: str
     weights: Weights
     precision: Precision
+    # How int8 is computed: without a threshold the inputs of a layer stay in 16 bits; 0 rounds them to 8 bits, and
+    # above it bitsandbytes keeps what is larger in 16.
+    outlier_threshold: Annotated[float, Meta(ge=0)] | None = None
     context_window: int
     sequence_length: int
     # Generations that run at once.
     slots: int
-    # Engine processes of this model.
+    # Engine processes of this model, on each of its devices.
     engines: int = 1
-    # What one engine takes, such as "1.2 GB"; estimated where it is not said.
+    # Where they run: "cuda:0", "cuda" for all CUDA devices, "cpu". Without any: on all CUDA devices, else on the CPU.
+    devices: list[str] = []
+    # The part of a CUDA device's memory that one engine may take; its slots are as many as fit.
+    memory_share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    # What one engine takes, such as "1.2 GB"; estimated where it is not said, and at least this on a CUDA device.
     memory: str | None = None
     # The command that installs the weights, shown where they are missing.
     install: str = ""
@@ -139,14 +150,9 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             return package_revision(weights.package, weights.file or weights.folder or "")
         return snapshot_revision(weights.hub, path) if weights.hub else folder_revision(path)
 
-    @property
-    def local_engines(self) -> int:
-        """Engine processes of this model on this machine."""
-        return 0 if self.weights.remote else self.engines
-
     @cached_property
     def needed_bytes(self) -> int:
-        """The memory that one engine takes, as the catalogue says or by a rough estimate from its weights."""
+        """The memory that one engine takes on the CPU, as the catalogue says or by a rough estimate of its weights."""
         if self.weights.remote:
             return 0
         if self.memory:
@@ -155,25 +161,63 @@ class CatalogEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             return _SCRIPTED_ENGINE_BYTES
         path = self.weights_path()
         weights = count_weights(path) if path else 0
+        return ENGINE_BYTES + round(weights * _BYTES_PER_WEIGHT[self.precision]) + self._adapter_bytes
+
+    @cached_property
+    def demand(self) -> Demand:
+        """What its engines ask of this machine."""
+        size = self._size_on_cuda
+        return Demand(
+            name=self.name,
+            slots=self.slots,
+            cpu_bytes=self.needed_bytes,
+            devices=tuple(self.devices),
+            engines=self.engines,
+            is_staying=self.is_loaded_at_start,
+            weight_bytes=size.weight_bytes,
+            slot_bytes=size.slot_bytes,
+            least_bytes=parse_memory(self.memory) if self.memory else 0,
+            beside_bytes=_SCRIPTED_ENGINE_BYTES if self.weights.scripted else CUDA_HOST_BYTES,
+            memory_share=self.memory_share,
+        )
+
+    @property
+    def place_on_cpu(self) -> Place:
+        """Where it runs on a machine without CUDA devices."""
+        return Place(CPU, self.slots, {CPU: self.needed_bytes})
+
+    @cached_property
+    def _size_on_cuda(self) -> ModelSize:
+        path = self.weights_path()
+        if self.weights.scripted or path is None:
+            return ModelSize(0, 0)
+        # Models that make embeddings keep nothing between two requests.
+        positions = self.context_window + self.sequence_length if self.task == "text-generation" else 0
+        size = model_size(path, precision=self.precision, positions=positions)
+        return ModelSize(size.weight_bytes + self._adapter_bytes, size.slot_bytes)
+
+    @property
+    def _adapter_bytes(self) -> int:
         # peft keeps adapters in the precision of the layers they change, whatever int8 makes of those.
-        adapters = sum(count_weights(Path(adapter.folder).expanduser()) for adapter in self.adapters)
-        adapter_bytes = adapters * max(2.0, _BYTES_PER_WEIGHT[self.precision])
-        return ENGINE_BYTES + round(weights * _BYTES_PER_WEIGHT[self.precision] + adapter_bytes)
+        weights = sum(count_weights(Path(adapter.folder).expanduser()) for adapter in self.adapters)
+        return round(weights * max(2.0, _BYTES_PER_WEIGHT[self.precision]))
 
 
 class Catalog:
-    """All entries, in the order of the file. `memory_budget` is what all engines may take, in bytes.
+    """All entries, in the order of the file. `machine` is what engines may use; without it nothing is bounded.
 
     What this machine can run is found out here: weights that are installed later count from the next start on.
     """
 
     def __init__(
-        self, entries: list[CatalogEntry], *, has_stand_ins: bool = True, memory_budget: int | None = None
+        self, entries: list[CatalogEntry], *, has_stand_ins: bool = True, machine: Machine | None = None
     ) -> None:
         self.entries = entries
-        self.memory_budget = memory_budget
+        self.machine = machine or Machine()
         self._by_name = {entry.name: entry for entry in entries}
         self._has_stand_ins = has_stand_ins
+        able = [entry for entry in entries if _runs_here(entry) and not _missing_library(entry)]
+        self._placings = place_all([entry.demand for entry in able], self.machine)
         self._obstacles = {entry.name: self._find_obstacle(entry) for entry in entries}
 
     def find(self, name: str) -> CatalogEntry:
@@ -206,19 +250,13 @@ class Catalog:
         """Why this machine cannot run `entry`, in a sentence; None where it can."""
         return self._obstacles[entry.name]
 
-    def memory_obstacle(self, entry: CatalogEntry, *, kept_bytes: int) -> str | None:
-        """Why the memory budget has no room for `entry` where others keep so much; None where it has."""
-        # Those that start with Jeton are there for good, all of them; of others one is enough to answer.
-        needed = entry.needed_bytes * (entry.engines if entry.is_loaded_at_start else 1)
-        if self.memory_budget is None or needed <= self.memory_budget - kept_bytes:
-            return None
-        budget = format_memory(self.memory_budget)
-        if kept_bytes:
-            budget = f"{budget}, of which other models keep {format_memory(kept_bytes)}"
-        return (
-            f"{entry.name} needs about {format_memory(needed)} of memory; the budget of all models is "
-            f"{budget} (JETON_MEMORY_BUDGET)."
-        )
+    def places(self, entry: CatalogEntry) -> tuple[Place, ...]:
+        """Where this machine's engines of `entry` go; where no device has room for it, those that lack it."""
+        return self._placings.get(entry.name, Placing(())).places
+
+    def memory_obstacle(self, entry: CatalogEntry, *, kept: Amounts) -> str | None:
+        """Why no device has room for `entry` where others keep so much; None where one has."""
+        return obstacle_of(entry.demand, self.places(entry), self.machine, kept=kept)
 
     @property
     def at_start(self) -> list[CatalogEntry]:
@@ -234,24 +272,10 @@ class Catalog:
     def _find_obstacle(self, entry: CatalogEntry) -> str | None:
         if not entry.is_installed:
             return entry.missing_weights
-        return _missing_library(entry) or self.memory_obstacle(entry, kept_bytes=self._kept_bytes(entry))
-
-    def _kept_bytes(self, entry: CatalogEntry) -> int:
-        """What other entries keep for good: those that start before it where it starts too, else all that start."""
-        kept = 0
-        for other in self.entries:
-            if other is entry and entry.is_loaded_at_start:
-                break
-            if other is entry or not other.is_loaded_at_start:
-                continue
-            # One that cannot run or does not fit does not start, and keeps nothing.
-            if not other.is_installed or _missing_library(other):
-                continue
-            kept += 0 if self.memory_obstacle(other, kept_bytes=kept) else other.needed_bytes * other.engines
-        return kept
+        return _missing_library(entry) or self._placings.get(entry.name, Placing(())).obstacle
 
 
-def read_catalog(path: Path, *, has_stand_ins: bool = True, memory_budget: int | None = None) -> Catalog:
+def read_catalog(path: Path, *, has_stand_ins: bool = True, machine: Machine | None = None) -> Catalog:
     """The catalogue in a TOML file. Raises CatalogError."""
 
     class _File(Struct, forbid_unknown_fields=True):
@@ -264,7 +288,7 @@ def read_catalog(path: Path, *, has_stand_ins: bool = True, memory_budget: int |
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise CatalogError(f"the catalogue {path} is not valid: {error}") from error
     _check(entries, path)
-    return Catalog(entries, has_stand_ins=has_stand_ins, memory_budget=memory_budget)
+    return Catalog(entries, has_stand_ins=has_stand_ins, machine=machine)
 
 
 def _check(entries: list[CatalogEntry], path: Path) -> None:
@@ -297,7 +321,12 @@ def _check(entries: list[CatalogEntry], path: Path) -> None:
 
 
 def _fault(entry: CatalogEntry) -> str | None:
-    """What of an entry's task, precision and adapters cannot be together; None where all can."""
+    """What of an entry's devices is none, or what of its task, precision and adapters cannot be together; else None."""
+    for device in entry.devices:
+        if not re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", device):
+            return f"devices are cpu, cuda or cuda:N, not {device!r}"
+    if entry.outlier_threshold is not None and entry.precision != "int8":
+        return "outlier_threshold is of int8"
     if entry.task == "text-embeddings" and entry.precision == "int4":
         return "models that make embeddings run in full, fp32 or int8, not in int4"
     if not entry.adapters:
@@ -309,6 +338,10 @@ def _fault(entry: CatalogEntry) -> str | None:
     if len({adapter.name for adapter in entry.adapters}) < len(entry.adapters):
         return "two of its adapters have one name"
     return None
+
+
+def _runs_here(entry: CatalogEntry) -> bool:
+    return entry.is_installed and not entry.weights.remote
 
 
 def _missing_library(entry: CatalogEntry) -> str | None:

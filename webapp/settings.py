@@ -9,11 +9,16 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote
 
 from msgspec import Struct
 
+from webapp.devices import Device, parse_devices
 from webapp.memory import machine_memory, parse_memory
+
+# Decode steps on a GPU: compiled and captured, captured as they are, or run kernel by kernel.
+CudaGraphs = Literal["compiled", "plain", "off"]
 
 PROJECT_FOLDER = Path(__file__).resolve().parent.parent
 # Linux refuses a Unix socket path longer than this (sun_path, without its final NUL).
@@ -50,6 +55,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     models_file: Path
     web_processes: int = 2
     device: str = "auto"
+    # CUDA devices as they are stated by hand; None is to ask the driver.
+    stated_devices: tuple[Device, ...] | None = None
+    # The part of each CUDA device's memory that all engines on it may take.
+    device_share: float = 0.9
+    cuda_graphs: CudaGraphs = "compiled"
     is_stand_in_allowed: bool = True
     api_token: str | None = None
     operator_token: str | None = None
@@ -128,6 +138,9 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         models_file=_path(environ, "JETON_MODELS_FILE", PROJECT_FOLDER / "models.toml"),
         web_processes=_integer(environ, "JETON_WEB_PROCESSES", 2, least=1, most=64),
         device=_device(environ, "JETON_DEVICE"),
+        stated_devices=_stated_devices(environ, "JETON_CUDA_DEVICES"),
+        device_share=_share(environ, "JETON_GPU_MEMORY_SHARE", 0.9),
+        cuda_graphs=_cuda_graphs(environ, "JETON_CUDA_GRAPHS"),
         is_stand_in_allowed=_switch(environ, "STAND_IN", is_on_by_default=True),
         api_token=_secret(environ, "JETON_API_TOKEN"),
         operator_token=_secret(environ, "JETON_OPERATOR_TOKEN"),
@@ -258,6 +271,32 @@ def _ancestors(environ: Mapping[str, str], name: str) -> str:
     if not re.fullmatch(rf"\*|none|{site}( {site})*", text):
         raise SettingInvalid(name, f"must be *, none, or sites such as https://example.com, not {text!r}")
     return "'none'" if text == "none" else text
+
+
+def _cuda_graphs(environ: Mapping[str, str], name: str) -> CudaGraphs:
+    text = environ.get(name) or "compiled"
+    match text:
+        case "compiled" | "plain" | "off":
+            return text
+        case _:
+            raise SettingInvalid(name, f"must be compiled, plain or off, not {text!r}")
+
+
+def _stated_devices(environ: Mapping[str, str], name: str) -> tuple[Device, ...] | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    try:
+        return parse_devices(text)
+    except ValueError as error:
+        raise SettingInvalid(name, str(error)) from None
+
+
+def _share(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name) or str(default)
+    if not re.fullmatch(r"0?\.[0-9]{1,3}|1(\.0{1,3})?", text, re.ASCII) or not float(text):
+        raise SettingInvalid(name, f"must be a part such as 0.9, above 0 and at most 1, not {text!r}")
+    return float(text)
 
 
 def _device(environ: Mapping[str, str], name: str) -> str:

@@ -14,8 +14,10 @@ import time
 import msgspec
 import zmq
 
-from webapp.catalog import Catalog, CatalogEntry, ModelNotInstalled, read_catalog
+from webapp.catalog import Catalog, CatalogEntry, ModelNotInstalled
+from webapp.machine import read_catalog_here
 from webapp.settings import PROJECT_FOLDER, Settings
+from webapp.start_plan import plan_lines
 from webapp.wire.codec import decode_pool_to_web, encode
 from webapp.wire.messages import AskState, EngineState, PoolState
 
@@ -30,11 +32,7 @@ class StartUpReport:
     def __init__(self, settings: Settings) -> None:
         self.is_pool_up = False
         self._settings = settings
-        self._catalog = read_catalog(
-            settings.models_file,
-            has_stand_ins=settings.is_stand_in_allowed,
-            memory_budget=settings.memory_budget,
-        )
+        self._catalog = read_catalog_here(settings, os.environ)
         self._started_at = time.monotonic()
         self._ask_due_at = 0.0
         pool = zmq.Context.instance().socket(zmq.DEALER)
@@ -47,6 +45,8 @@ class StartUpReport:
         self._token: subprocess.Popen[str] | None = None if settings.api_token else _start_making_token()
         print("Jeton starts.", flush=True)
         print(f"Database: {settings.database_title}.", flush=True)
+        for line in plan_lines(self._catalog):
+            print(line, flush=True)
 
     def take_turn(self) -> None:
         """Ask, read, print what is new; nothing once the report is complete."""

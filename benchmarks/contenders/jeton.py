@@ -41,11 +41,13 @@ class JetonServer(HttpContender):
 
     def wait_until_ready(self) -> None:
         super().wait_until_ready()
+        engine = next((process for process in self.processes() if process.get("model") == self._model), {})
+        self.precision = engine.get("precision", self.precision)
+
+    def processes(self) -> list[dict[str, Any]]:
+        """Its processes, as the pool describes them."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/pool.json", timeout=10) as answer:
-            processes = json.load(answer)["processes"]
-        self.precision = next(
-            (process["precision"] for process in processes if process.get("model") == self._model), self.precision
-        )
+            return json.load(answer)["processes"]
 
     def pause(self) -> None:
         """Not at all: its processes watch each other, and take each other's silence for a death.

@@ -14,6 +14,8 @@ from benchmarks.prompts import Prompt, PromptMaker
 _CACHE_BLOCKS = 128
 # Prompt tokens of one step; the slots of the cache that a step may touch.
 _BATCH_TOKENS = 512
+# The starter's `<|im_end|>`; to transformers -1 is none at all.
+_END_ID = 2
 
 
 class Generate(LineContender):
@@ -40,7 +42,9 @@ class TransformersServe(HttpContender):
 
     ready_path = "/health"
 
-    def __init__(self, weights: Path, *, threads: int, is_sampled: bool, prompt_maker: PromptMaker) -> None:
+    def __init__(
+        self, weights: Path, *, threads: int, is_sampled: bool, prompt_maker: PromptMaker, end_id: int = _END_ID
+    ) -> None:
         super().__init__(
             "transformers-serve" if is_sampled else "transformers-serve-greedy",
             title="`transformers serve`, continuous batching",
@@ -50,6 +54,7 @@ class TransformersServe(HttpContender):
         self._weights = weights
         self._threads = threads
         self._is_sampled = is_sampled
+        self._end_id = end_id
 
     @property
     def command(self) -> list[str]:
@@ -74,7 +79,8 @@ class TransformersServe(HttpContender):
         return configuration.is_sampled == self._is_sampled and super().takes(configuration, round_number)
 
     def request(self, prompt: Prompt, configuration: Configuration, *, max_tokens: int) -> bytes:
-        generation = {"max_new_tokens": max_tokens, "do_sample": False, "eos_token_id": 2, "pad_token_id": 2}
+        ends = {"eos_token_id": self._end_id, "pad_token_id": _END_ID}
+        generation = {"max_new_tokens": max_tokens, "do_sample": False, **ends}
         if configuration.is_sampled:
             generation |= {"do_sample": True, **self.sampling}
         body = {

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
 from benchmarks import machine
 from benchmarks.contenders.contender import ContenderFailed
 from benchmarks.environments import FASTAPI, FOLDER
@@ -29,6 +27,7 @@ from benchmarks.load.report import idle_line, load_line, markdown
 from benchmarks.load.results import IdleRun, LoadResults, LoadRun
 from benchmarks.load.server import LoadServer
 from benchmarks.plan import rotated
+from benchmarks.reports import write_report
 from benchmarks.rounds import say
 from webapp.processes import raise_descriptor_limit
 
@@ -65,7 +64,7 @@ def main(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
     for name in options.only if options.idle else ():
         found.idle.append(_measure_idle(name, reader, connections=options.idle))
         say(idle_line(found.idle[-1]))
-    _write(found, options.output, suffix=_suffix(options))
+    write_report(found, markdown(found), folder=options.output, suffix=_suffix(options))
     return 0 if not any(run.failure for run in (*found.runs, *found.idle)) else 1
 
 
@@ -124,15 +123,6 @@ def _suffix(options: argparse.Namespace) -> str:
     if options.quick:
         return "-load-quick"
     return "-load" if options.is_whole and set(options.only) == set(SERVERS) else "-load-part"
-
-
-def _write(found: LoadResults, folder: Path, *, suffix: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"{found.date}-{machine.slug(found.machine)}{suffix}"
-    stem.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    text = markdown(found)
-    stem.with_suffix(".md").write_text(text, "utf-8")
-    print(f"\n{text}\nWritten to {stem}.md and .json")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 from playwright.sync_api import sync_playwright
 
 from benchmarks import machine
@@ -18,6 +17,7 @@ from benchmarks.page.answers import SHAPES, pieces
 from benchmarks.page.report import answer_line, load_line, markdown
 from benchmarks.page.results import PageResults
 from benchmarks.page.visits import ARGUMENTS, answer, load
+from benchmarks.reports import write_report
 from benchmarks.rounds import say
 
 PATHS = ("/", "/api")
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
         found = _measure(f"http://127.0.0.1:{server.port}", options, arguments)
     finally:
         server.stop()
-    _write(found, options.output, suffix="-page" if options.shapes == list(SHAPES) else "-page-part")
+    suffix = "-page" if options.shapes == list(SHAPES) else "-page-part"
+    write_report(found, markdown(found), folder=options.output, suffix=suffix)
     return 0 if all(visit.is_text_equal for visit in found.answers) else 1
 
 
@@ -67,15 +68,6 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES), help="some of the answers")
     parser.add_argument("--output", type=Path, default=FOLDER / "results", help="the folder of the report")
     return parser.parse_args(arguments)
-
-
-def _write(found: PageResults, folder: Path, *, suffix: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"{found.date}-{machine.slug(found.machine)}{suffix}"
-    stem.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    text = markdown(found)
-    stem.with_suffix(".md").write_text(text, "utf-8")
-    print(f"\n{text}\nWritten to {stem}.md and .json")
 
 
 if __name__ == "__main__":

@@ -22,12 +22,18 @@ Message = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
-    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--threads", type=int, help="torch's own number unless it says otherwise")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=("bfloat16", "float16"), default="bfloat16")
     arguments = parser.parse_args()
     lines = Lines()
-    torch.set_num_threads(arguments.threads)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     tokenizer = AutoTokenizer.from_pretrained(arguments.folder)
-    model = AutoModelForCausalLM.from_pretrained(arguments.folder, dtype=torch.bfloat16).eval()
+    # Straight onto another device; for the processor it would need a library more.
+    place = {} if arguments.device == "cpu" else {"device_map": arguments.device}
+    dtype = getattr(torch, arguments.dtype)
+    model = AutoModelForCausalLM.from_pretrained(arguments.folder, dtype=dtype, **place).eval()
 
     def answer(message: dict[str, Any]) -> dict[str, Any]:
         streams: list[dict[str, Any]] = [{} for _ in message["prompts"]]
@@ -41,7 +47,7 @@ def main() -> None:
             thread.join()
         return {"streams": streams}
 
-    lines.serve(answer, hello={"precision": "bf16"})
+    lines.serve(answer, hello={"precision": {"bfloat16": "bf16", "float16": "fp16"}[arguments.dtype]})
 
 
 def _stream(
@@ -52,6 +58,7 @@ def _stream(
     inputs: Any = tokenizer.apply_chat_template(
         turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
     )
+    inputs = inputs.to(model.device)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     sampling = message["sampling"]
     arguments = {"do_sample": True, **sampling} if sampling["temperature"] > 0 else {"do_sample": False}

@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks import report, results
+from benchmarks import machine, report, results
 from benchmarks.plan import MATRIX, rotated
+from benchmarks.reports import write_report
 from benchmarks.results import Bandwidth, ContenderResult, LongPromptResult, Results, RunResult
 from benchmarks.streams import Figures
 from benchmarks.targets import TARGETS, Target, Verdict, figure_of, ratio_of, verdicts
@@ -111,3 +112,15 @@ def test_results_are_the_same_after_a_file(tmp_path: Path) -> None:
 def test_rotation_keeps_the_circle() -> None:
     assert rotated(["a", "b", "c"], by=4) == ["b", "c", "a"]
     assert rotated([], by=2) == []
+
+
+def test_results_and_report_are_written_beside_each_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = some_results(run("jeton", 2.0))
+
+    write_report(found, "# What was found\n", folder=tmp_path / "results", suffix="-part")
+
+    stem = f"{found.date}-{machine.slug(found.machine)}-part"
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {f"{stem}.json", f"{stem}.md"}
+    assert results.read(tmp_path / "results" / f"{stem}.json") == found
+    assert (tmp_path / "results" / f"{stem}.md").read_text("utf-8") == "# What was found\n"
+    assert "# What was found" in capsys.readouterr().out

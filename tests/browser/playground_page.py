@@ -9,11 +9,6 @@ from playwright.sync_api import Locator, Page, Request, expect
 from tests.harness import Server
 
 
-def script(**fields: object) -> str:
-    """A prompt that tells the scripted engine what to do."""
-    return json.dumps(fields)
-
-
 @dataclass
 class PlaygroundPage:
     """One open page, with the requests it made."""

@@ -6,8 +6,8 @@ from urllib.parse import parse_qs
 
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
-from tests.browser.playground_page import PlaygroundPage, script
-from tests.harness import Server
+from tests.browser.playground_page import PlaygroundPage
+from tests.harness import Server, script
 
 
 def sent_history(playground: PlaygroundPage) -> list[dict]:

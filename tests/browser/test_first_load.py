@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import BrowserContext, CDPSession, Page, expect
 
-from tests.browser.playground_page import PlaygroundPage, script
-from tests.harness import Server
+from tests.browser.playground_page import PlaygroundPage
+from tests.harness import Server, script
 from tests.shared_runs import share
 
 MOST_BYTES = 60_000

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
-from tests.browser.playground_page import PlaygroundPage, script
-from tests.harness import Server
+from tests.browser.playground_page import PlaygroundPage
+from tests.harness import Server, script
 from tests.web.test_snippets import ECHO, TEXT, run, said
 from webapp.web.snippets import Snippet
 

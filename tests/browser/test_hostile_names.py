@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
-from tests.browser.playground_page import PlaygroundPage, script
-from tests.harness import Server, make_server
+from tests.browser.playground_page import PlaygroundPage
+from tests.harness import Server, make_server, script
 
 MARKUP = (
     "<img src=x onerror=alert(1)><script>alert(2)</script>\"'><b hx-get=/pool.json hx-trigger=load>"

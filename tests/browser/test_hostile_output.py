@@ -3,7 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.playground_page import PlaygroundPage, script
+from tests.browser.playground_page import PlaygroundPage
+from tests.harness import script
 
 HOSTILE = {
     "script": ["<scr", "ipt>alert(1)</script>", "<script src='https://evil.example/x.js'></script>"],

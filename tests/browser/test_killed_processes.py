@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, expect
 
-from tests.browser.playground_page import PlaygroundPage, script
+from tests.browser.playground_page import PlaygroundPage
 from tests.chaos.processes import runs
-from tests.harness import Server
+from tests.harness import Server, script
 from webapp.pool.audit import read_generations
 
 TOKENS = 400

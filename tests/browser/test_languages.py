@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from playwright.sync_api import BrowserContext, expect
 
-from tests.browser.playground_page import PlaygroundPage, script
-from tests.harness import Server
+from tests.browser.playground_page import PlaygroundPage
+from tests.harness import Server, script
 from tests.shared_runs import share
 
 

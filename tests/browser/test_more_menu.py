@@ -6,8 +6,9 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from tests.browser.playground_page import PlaygroundPage, script
+from tests.browser.playground_page import PlaygroundPage
 from tests.browser.test_conversation import sent_history
+from tests.harness import script
 
 HOSTILE = '</script><img src=x onerror="alert(1)"> & ü 🪙'
 

@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, expect
 
-from tests.browser.playground_page import PlaygroundPage, script
+from tests.browser.playground_page import PlaygroundPage
 from tests.browser.test_conversation import sent_history
-from tests.harness import Server
+from tests.harness import Server, script
 from tests.server.test_setup_links import HISTORY, share
 
 HOSTILE = "<script>alert(1)</script> & 100 % ü 🪙\n#x=y\n"

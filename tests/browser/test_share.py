@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, Route, expect
 
-from tests.browser.playground_page import PlaygroundPage, script
-from tests.harness import Server
+from tests.browser.playground_page import PlaygroundPage
+from tests.harness import Server, script
 
 
 def test_shared_answer_is_read_in_another_browser(

@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 import msgspec
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.playground_page import script
 from tests.browser.test_hostile_output import HOSTILE
 from tests.browser.test_killed_processes import COUNT_END_MARKS
 from tests.chaos.processes import runs
-from tests.harness import Reader, Server
+from tests.harness import Reader, Server, script
 from tests.shared_runs import make_run, share
 from webapp.web.links.shared_run import SharedRun
 from webapp.wire.generation import Message

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.playground_page import PlaygroundPage, script
+from tests.browser.playground_page import PlaygroundPage
 from tests.browser.test_conversation import sent_history
-from tests.harness import Server
+from tests.harness import Server, script
 
 # Reads 10 tokens, which are words here.
 SMALL = "@jeton/scripted-small"

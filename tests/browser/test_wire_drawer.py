@@ -4,7 +4,8 @@ import re
 
 from playwright.sync_api import Locator, expect
 
-from tests.browser.playground_page import PlaygroundPage, script
+from tests.browser.playground_page import PlaygroundPage
+from tests.harness import script
 
 
 def rows(playground: PlaygroundPage) -> Locator:

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from tests.engine.driving import Reference
 from webapp.catalog import CatalogEntry, read_catalog
+from webapp.engine.hardware import Processor
 from webapp.engine.loader import load_runner
 from webapp.engine.slot_model import SlotModel
 from webapp.engine.slot_runner import SlotRunner
@@ -74,7 +75,7 @@ def starter_of_length(weights: Path, tokenizer: PreTrainedTokenizerFast) -> Call
 
     def make(slot_length: int, *, max_positions: int | None = None) -> SlotRunner:
         model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32, local_files_only=True).eval()
-        slot_model = SlotModel(model, slots=2, slot_length=slot_length)
+        slot_model = SlotModel(model, hardware=Processor(), slots=2, slot_length=slot_length)
         return SlotRunner(slot_model, tokenizer, end_ids=frozenset({2}), precision="fp32", max_positions=max_positions)
 
     return make

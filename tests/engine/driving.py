@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, RepetitionPenaltyLogitsProcessor
 
 from webapp.engine.chat_template import prompt_token_ids
+from webapp.engine.model import Chunk
 from webapp.engine.runner import Runner
 from webapp.engine.slot_model import SlotModel
 from webapp.wire.generation import ChosenTokenLogprob, Delta, Failed, Finished, GenerationRequest, Started, ToolCall
@@ -167,9 +168,9 @@ def spy_on_prefill(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     prefilled: list[int] = []
     prefill = SlotModel.prefill
 
-    def counted(model: SlotModel, slot: int, token_ids: list[int], *, start: int, adapter: str | None) -> None:
-        prefilled.append(len(token_ids))
-        prefill(model, slot, token_ids, start=start, adapter=adapter)
+    def counted(model: SlotModel, chunks: list[Chunk]) -> None:
+        prefilled.extend(len(chunk.token_ids) for chunk in chunks)
+        prefill(model, chunks)
 
     monkeypatch.setattr(SlotModel, "prefill", counted)
     return prefilled

@@ -8,7 +8,8 @@ import torch
 from tests.engine.driving import Answer, Drive, answer_of, request
 from tests.engine.tiny import tiny_runner
 from webapp.engine.decoding import is_out_of_memory
-from webapp.engine.model import Row
+from webapp.engine.errors import DeviceLost
+from webapp.engine.model import Chunk, Row
 from webapp.engine.sampling import Sampler
 from webapp.engine.slot_model import SlotModel
 from webapp.wire.generation import Failed, Finished, GenerationRequest
@@ -101,6 +102,42 @@ def test_a_step_that_fails_once_fails_nobody(monkeypatch: pytest.MonkeyPatch):
     assert answer.token_ids == alone.token_ids
 
 
+def test_prompts_that_wait_are_read_together_and_each_says_what_it_says_alone(monkeypatch: pytest.MonkeyPatch):
+    lengths: list[list[int]] = []
+    prefill = SlotModel.prefill
+
+    def counted(model: SlotModel, chunks: list[Chunk]) -> None:
+        lengths.append([len(chunk.token_ids) for chunk in chunks])
+        prefill(model, chunks)
+
+    asked = [_asked(letter * length) for letter, length in (("a", 60), ("b", 60), ("c", 60), ("d", 400))]
+    alone = [answer_of(tiny_runner(slots=8, slot_length=600), one) for one in asked]
+    monkeypatch.setattr(SlotModel, "prefill", counted)
+    drive = Drive(tiny_runner(slots=8, slot_length=600))
+    answers = [drive.start(one) for one in asked]
+    drive.finish()
+
+    assert [answer.token_ids for answer in answers] == [answer.token_ids for answer in alone]
+    # Up to 256 at once, of the shortest first; then 128 a turn beside those that run.
+    assert lengths == [[59, 59, 59, 79], [128], [128], [64]]
+
+
+@pytest.mark.parametrize("is_prompt", [True, False], ids=["prefill", "decode"])
+def test_a_lost_device_is_no_fault_of_a_generation(monkeypatch: pytest.MonkeyPatch, *, is_prompt: bool):
+    def lost(*_: object, **__: object) -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    drive = Drive(runner := tiny_runner(slots=8))
+    answers = [drive.start(_asked(prompt)) for prompt in _PROMPTS]
+    monkeypatch.setattr(SlotModel, "prefill" if is_prompt else "decode", lost)
+
+    with pytest.raises(DeviceLost, match="illegal memory access"):
+        drive.step(10)
+
+    assert not any(answer.end for answer in answers)
+    assert len(runner.leases) > 0
+
+
 def test_a_failure_of_all_ends_all_and_leaves_the_runner_usable(monkeypatch: pytest.MonkeyPatch):
     steps = 0
 
@@ -153,12 +190,13 @@ def test_numbers_that_are_none_fail_their_sequence_and_leave_nothing_behind(
 ):
     prefill = SlotModel.prefill
 
-    def poisoned(model: SlotModel, slot: int, token_ids: list[int], *, start: int, adapter: str | None) -> None:
-        prefill(model, slot, token_ids, start=start, adapter=adapter)
-        if len(token_ids) > 90:
-            for layer in range(2):
-                for tensor in model.cache.layer(layer):
-                    tensor[slot, :, 50:90] = float("nan")
+    def poisoned(model: SlotModel, chunks: list[Chunk]) -> None:
+        prefill(model, chunks)
+        for chunk in chunks:
+            if len(chunk.token_ids) > 90:
+                for layer in range(2):
+                    for tensor in model.cache.layer(layer):
+                        tensor[chunk.slot, 50:90] = float("nan")
 
     poison = _asked("P" * 100, temperature=temperature)
     answer, _ = _answers_beside(poison, monkeypatch, lambda patch: patch.setattr(SlotModel, "prefill", poisoned))
@@ -174,10 +212,10 @@ def test_a_prefill_without_memory_gets_that_of_idle_prefixes(monkeypatch: pytest
     held = runner._slots.held
     prefill = SlotModel.prefill
 
-    def short_of_memory(model: SlotModel, slot: int, token_ids: list[int], *, start: int, adapter: str | None) -> None:
+    def short_of_memory(model: SlotModel, chunks: list[Chunk]) -> None:
         if runner._slots.held >= held:
             raise RuntimeError(_CPU_OUT_OF_MEMORY)
-        prefill(model, slot, token_ids, start=start, adapter=adapter)
+        prefill(model, chunks)
 
     monkeypatch.setattr(SlotModel, "prefill", short_of_memory)
 

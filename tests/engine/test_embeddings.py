@@ -18,6 +18,7 @@ from webapp.catalog import CatalogEntry, read_catalog
 from webapp.engine.embedding_model import TorchEmbedder, read_sentence_files
 from webapp.engine.embedding_runner import EmbeddingRunner, Text
 from webapp.engine.errors import EngineError, FeatureUnsupported
+from webapp.engine.hardware import Processor
 from webapp.engine.loader import load_runner
 from webapp.engine.scripted_embeddings import ScriptedEmbedder, scripted_vector
 from webapp.engine.weights import ModelLoadFailed
@@ -147,6 +148,7 @@ def test_each_pooling_leaves_the_padding_out(runner: EmbeddingRunner, mode: str,
         plain._tokenizer,
         dataclasses.replace(files, pooling=mode),
         precision="fp32",
+        hardware=Processor(),
     )
     short, long = embedder.read(["Yes.", "A text that is a good deal longer than the other."])
 

@@ -67,11 +67,12 @@ def test_log_probabilities_are_those_of_the_plain_model_before_all_sampling(
 
 
 def test_the_bytes_of_all_tokens_are_the_text():
-    for seed in range(20):
-        answer = answer_of(
-            tiny_runner(), request("bytes", raw=True, temperature=1.0, seed=seed, logprobs=0, max_tokens=60)
-        )
+    drive = Drive(tiny_runner(slots=20))
+    asked = [request("bytes", raw=True, temperature=1.0, seed=seed, logprobs=0, max_tokens=60) for seed in range(20)]
+    answers = [drive.start(one) for one in asked]
+    drive.finish()
 
+    for answer in answers:
         whole = b"".join(one.token_bytes for one in answer.logprobs)
         assert len(answer.logprobs) == len(answer.token_ids) == 60
         assert whole.decode("utf-8", "replace") == answer.text
@@ -79,11 +80,11 @@ def test_the_bytes_of_all_tokens_are_the_text():
 
 def test_a_generation_dispatched_again_goes_on_with_the_same_log_probabilities():
     asked = request("a prompt", raw=True, temperature=1.0, logprobs=3, max_tokens=40)
-    whole = answer_of(tiny_runner(), asked)
+    whole = answer_of(runner := tiny_runner(), asked)
 
     for deltas in range(0, len(whole.deltas), 7):
         cut = whole.deltas[deltas].position
-        rest = answer_of(tiny_runner(), asked, token_ids=whole.token_ids[:cut])
+        rest = answer_of(runner, asked, token_ids=whole.token_ids[:cut])
         assert [one.token_id for one in rest.logprobs] == list(whole.token_ids[cut:])
         for one, other in zip(rest.logprobs, whole.logprobs[cut:], strict=True):
             assert one.logprob == pytest.approx(other.logprob, abs=1e-4)

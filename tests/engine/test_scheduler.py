@@ -9,7 +9,7 @@ from tests.engine.test_slots import ListedCache, assert_true, sequence
 from webapp.engine.errors import NoFreeSlot, OutOfMemory
 from webapp.engine.scheduler import Scheduler
 from webapp.engine.sequence import Sequence
-from webapp.engine.slots import SlotTable
+from webapp.engine.slots import Slot, SlotTable
 
 
 @dataclass
@@ -23,6 +23,8 @@ class Turns:
     read: dict[int, int] = field(default_factory=dict)
     ready_after: dict[int, int] = field(default_factory=dict)
     failed: list[Sequence] = field(default_factory=list)
+    # How many prompts were read in each pass.
+    together: list[int] = field(default_factory=list)
     turn: int = 0
 
     def __post_init__(self) -> None:
@@ -50,22 +52,27 @@ class Turns:
     def _prefill(self) -> None:
         budget = self.chunk
         self.scheduler.begin_turn()
-        while budget > 0 and (reading := self.scheduler.next_reading(budget)):
-            slot = reading.slot
-            assert slot.sequence
-            budget -= reading.count
-            if not self.scheduler.secure([slot], reading.count):
-                continue
-            start = len(slot.cached_ids)
-            token_ids = slot.sequence.token_ids[start : start + reading.count]
-            self.cache.write(slot.index, token_ids, start=start)
-            slot.extend(token_ids)
-            self.read[slot.sequence.lease] = self.read_of(slot.sequence) + len(token_ids)
+        while budget > 0:
+            counts: dict[Slot, int] = {}
+            while budget > 0 and (reading := self.scheduler.next_reading(budget, taken=counts)):
+                counts[reading.slot] = reading.count
+                budget -= reading.count
+                counts = {slot: counts[slot] for slot in self.scheduler.secure(counts)}
+            if not counts:
+                return
+            self.together.append(len(counts))
+            for slot, count in counts.items():
+                assert slot.sequence
+                start = len(slot.cached_ids)
+                token_ids = slot.sequence.token_ids[start : start + count]
+                self.cache.write(slot.index, token_ids, start=start)
+                slot.extend(token_ids)
+                self.read[slot.sequence.lease] = self.read_of(slot.sequence) + len(token_ids)
 
     def _decode(self) -> None:
         ready = self.scheduler.ready()
         try:
-            ready = self.scheduler.secure(ready, 1)
+            ready = self.scheduler.secure(dict.fromkeys(ready, 1))
         except OutOfMemory:
             (slot,) = ready
             assert slot.sequence
@@ -112,6 +119,27 @@ def test_a_long_prompt_gets_half_of_all_turns_however_many_short_ones_come():
         turns.step()
 
     assert turns.ready_after[long.lease] <= 21
+
+
+def test_short_prompts_are_read_in_one_pass():
+    turns = Turns(slots=8)
+    added = [turns.add(_prompt(number, 21)) for number in range(7)]
+    turns.step(2)
+
+    assert turns.together == [5, 2]
+    assert [turns.ready_after[one.lease] for one in added] == [1, 1, 1, 1, 1, 2, 2]
+
+
+def test_who_shares_a_prompt_that_is_being_read_waits_and_others_do_not():
+    turns = Turns(slots=8, chunk=200)
+    first, alike = turns.add(_prompt(1, 60)), turns.add([*_prompt(1, 50), 7, 8, 9])
+    other = turns.add(_prompt(2, 30))
+    turns.step(2)
+
+    # What two share is read beside the other; then one of them copies it, and both read on.
+    assert turns.together == [2, 2]
+    assert (turns.read_of(first), turns.read_of(alike), turns.read_of(other)) == (59, 2, 29)
+    assert {turns.ready_after[one.lease] for one in (first, alike, other)} == {1}
 
 
 def test_a_prompt_that_several_share_is_read_once():

@@ -4,6 +4,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from webapp.engine.hardware import Hardware, Processor
 from webapp.engine.slot_model import SlotModel
 from webapp.engine.slot_runner import SlotRunner
 
@@ -18,14 +19,8 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 
-def tiny_runner(
-    *,
-    slots: int = 4,
-    slot_length: int = 256,
-    max_positions: int | None = None,
-    end_ids: frozenset[int] = frozenset(),
-) -> SlotRunner:
-    """A runner over the same numbers every time."""
+def tiny_model() -> LlamaForCausalLM:
+    """The same numbers every time, in fp32."""
     config = LlamaConfig(
         vocab_size=256,
         hidden_size=32,
@@ -39,6 +34,20 @@ def tiny_runner(
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = LlamaForCausalLM(config).float().eval()
-    slot_model = SlotModel(model, slots=slots, slot_length=slot_length)
+        return LlamaForCausalLM(config).float().eval()
+
+
+def tiny_runner(
+    *,
+    slots: int = 4,
+    slot_length: int = 256,
+    max_positions: int | None = None,
+    end_ids: frozenset[int] = frozenset(),
+    hardware: Hardware | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> SlotRunner:
+    """A runner over them; its precision is said to be fp32, whatever `dtype` is."""
+    place = hardware or Processor()
+    model = tiny_model().to(place.name, dtype)
+    slot_model = SlotModel(model, hardware=place, slots=slots, slot_length=slot_length)
     return SlotRunner(slot_model, tiny_tokenizer(), end_ids=end_ids, precision="fp32", max_positions=max_positions)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from webapp.catalog import Catalog, CatalogEntry, Weights
+from webapp.devices import Device
+from webapp.placement import Machine
 from webapp.pool.dispatcher import Dispatcher
 from webapp.pool.generation_log import Generation
 from webapp.pool.journal_records import Record
@@ -44,7 +46,13 @@ OWNER = "owner"
 
 
 def entry(
-    name: str = MODEL, *, slots: int = 2, engines: int = 1, is_loaded_at_start: bool = True, memory: str | None = None
+    name: str = MODEL,
+    *,
+    slots: int = 2,
+    engines: int = 1,
+    is_loaded_at_start: bool = True,
+    memory: str | None = None,
+    devices: Iterable[str] = (),
 ) -> CatalogEntry:
     return CatalogEntry(
         name=name,
@@ -58,6 +66,7 @@ def entry(
         engines=engines,
         is_loaded_at_start=is_loaded_at_start,
         memory=memory,
+        devices=list(devices),
     )
 
 
@@ -98,6 +107,7 @@ def heartbeat(
     load_fraction: float = 1.0,
     leases: Iterable[int] = (),
     turn_age: float = 0.0,
+    memory_bytes: int = 1,
 ) -> EngineHeartbeat:
     return EngineHeartbeat(
         load_fraction=load_fraction,
@@ -105,7 +115,7 @@ def heartbeat(
         device="cpu",
         precision="scripted",
         capacity=capacity,
-        memory_bytes=1,
+        memory_bytes=memory_bytes,
         turn_age=turn_age,
         leases=tuple(leases),
     )
@@ -152,6 +162,7 @@ class Pool:
         queue_length: int = 100,
         client_limit: int = 100,
         memory_budget: int | None = None,
+        devices: Iterable[Device] = (),
         idle_unload_seconds: float = 0.0,
         queue_seconds: float = 600.0,
         generation_seconds: float = 3600.0,
@@ -162,6 +173,7 @@ class Pool:
                 "queue_length": queue_length,
                 "client_limit": client_limit,
                 "memory_budget": memory_budget,
+                "devices": tuple(devices),
                 "idle_unload_seconds": idle_unload_seconds,
                 "queue_seconds": queue_seconds,
                 "generation_seconds": generation_seconds,
@@ -170,9 +182,10 @@ class Pool:
         self.now = 1000.0
         self.disk = Disk()
         self.keeper = Keeper()
-        self.roster = Roster()
         self.line = WaitingLine(queue_length=queue_length, client_limit=client_limit)
-        catalog = Catalog(list(entries) or [entry()], memory_budget=memory_budget)
+        machine = Machine(host_budget=memory_budget, devices=tuple(devices), device_share=1.0)
+        catalog = Catalog(list(entries) or [entry()], machine=machine)
+        self.roster = Roster(catalog)
         for each in catalog.entries:
             if each.is_loaded_at_start:
                 self.roster.ensure(each)
@@ -193,10 +206,10 @@ class Pool:
         self.told: dict[str, list[PoolToEngine]] = defaultdict(list)
         self._engine_count = 0
 
-    def killed(self, *entries: CatalogEntry) -> "Pool":
+    def killed(self, *entries: CatalogEntry, **changed: object) -> "Pool":
         """The pool that comes after this one was killed, with what it had kept. It has met no engine yet."""
         before, settings = self._given
-        pool = Pool(*(entries or before), **settings)
+        pool = Pool(*(entries or before), **settings | changed)
         pool.now = self.now
         pool.kept = list(self.kept)
         # Engines that live on have other ids than those to come.
@@ -226,11 +239,15 @@ class Pool:
             self.beat(engine_id)
         return engine_id
 
-    def beat(self, engine_id: str, *, is_ready: bool = True, load_fraction: float = 1.0) -> None:
+    def beat(self, engine_id: str, *, is_ready: bool = True, load_fraction: float = 1.0, memory_bytes: int = 1) -> None:
         engine = self.roster.find(engine_id)
-        capacity = engine.entry.slots if engine else 2
-        leases = engine.leases if engine else ()
-        beat = heartbeat(capacity=capacity, is_ready=is_ready, load_fraction=load_fraction, leases=leases)
+        beat = heartbeat(
+            capacity=engine.place.slots if engine else 2,
+            is_ready=is_ready,
+            load_fraction=load_fraction,
+            leases=engine.leases if engine else (),
+            memory_bytes=memory_bytes,
+        )
         self.from_engine(engine_id, beat)
 
     def start_wanted(self, *, is_ready: bool = True) -> list[str]:

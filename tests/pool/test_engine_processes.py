@@ -35,7 +35,7 @@ def spawn() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
 
 
 def on_post(pid: int) -> Engine:
-    engine = Engine(entry())
+    engine = Engine(entry(), entry().place_on_cpu)
     engine.started("7-1", pid, 1.0)
     return engine
 
@@ -97,7 +97,7 @@ def test_process_that_cannot_be_started_is_an_error_of_its_engine_only(monkeypat
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(engine_processes.subprocess, "Popen", refuse)
-    engine = Engine(entry())
+    engine = Engine(entry(), entry().place_on_cpu)
 
     assert not EngineProcesses().start(engine, 1.0)
 
@@ -107,7 +107,7 @@ def test_process_that_cannot_be_started_is_an_error_of_its_engine_only(monkeypat
 
 def test_exit_status_is_kept_as_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_processes.sys, "executable", "/bin/false")
-    processes, engine = EngineProcesses(), Engine(entry())
+    processes, engine = EngineProcesses(), Engine(entry(), entry().place_on_cpu)
 
     assert processes.start(engine, 1.0)
 

@@ -1,13 +1,17 @@
 """The pool's loop: nothing that comes in over its sockets ends it, and nothing it has to say is lost."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zmq
+from msgspec import structs
 
+from webapp.devices import Device
 from webapp.pool.process import Pool
+from webapp.processes import SUPERVISOR_VARIABLE
 from webapp.settings import SettingInvalid, Settings
 from webapp.wire.codec import decode_pool_to_engine, decode_pool_to_web, encode
 from webapp.wire.generation import GenerationRequest, Queued
@@ -211,3 +215,22 @@ def test_stop_ends_engines_that_are_connected_and_gone_alike(pool: Pool, monkeyp
 def test_second_pool_on_one_folder_is_refused(pool: Pool, settings: Settings) -> None:
     with pytest.raises(SettingInvalid, match="another pool"):
         Pool(settings)
+
+
+@pytest.mark.parametrize("is_supervised", [True, False])
+def test_pool_that_no_supervisor_started_logs_what_goes_where(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, is_supervised: bool
+) -> None:
+    monkeypatch.setenv(SUPERVISOR_VARIABLE, "1")
+    if not is_supervised:
+        monkeypatch.delenv(SUPERVISOR_VARIABLE)
+    devices = (Device("cuda:0", "NVIDIA L4", 24 * 10**9),)
+
+    with caplog.at_level(logging.INFO):
+        pool = Pool(structs.replace(settings, stated_devices=devices))
+    pool._context.destroy(linger=0)
+
+    plan = [record.message for record in caplog.records if "NVIDIA L4" in record.message]
+    assert len(plan) == (0 if is_supervised else 1)
+    # Its posts are on that device either way.
+    assert {engine.place.device for engine in pool._roster} == {"cuda:0"}

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.pool.driving import COLD, MODEL, entry, generation, heartbeat
+from webapp.catalog import Catalog
 from webapp.pool.roster import (
     HEARTBEAT_LATE_LOADING_SECONDS,
     HEARTBEAT_LATE_SECONDS,
@@ -16,7 +17,7 @@ from webapp.wire.messages import EngineHeartbeat
 
 
 def make_engine(*, is_ready: bool = True, now: float = 100.0) -> Engine:
-    engine = Engine(entry())
+    engine = Engine(entry(), entry().place_on_cpu)
     start(engine, is_ready=is_ready, now=now)
     return engine
 
@@ -37,7 +38,7 @@ def test_engine_that_had_been_ready_starts_again_at_once() -> None:
 
 
 def test_pauses_grow_with_every_failed_start_up_to_the_last() -> None:
-    engine = Engine(entry())
+    engine = Engine(entry(), entry().place_on_cpu)
     pauses = []
     for _ in range(len(RESTART_PAUSES) + 2):
         start(engine, is_ready=False)
@@ -48,7 +49,7 @@ def test_pauses_grow_with_every_failed_start_up_to_the_last() -> None:
 
 
 def test_engine_is_hopeless_after_failed_starts_until_the_next_is_due() -> None:
-    engine = Engine(entry())
+    engine = Engine(entry(), entry().place_on_cpu)
     for _ in range(HOPELESS_AFTER):
         assert not engine.is_hopeless(200.0)
         start(engine, is_ready=False)
@@ -71,7 +72,7 @@ def test_silent_engine_hangs_and_has_longer_while_it_loads(*, is_ready: bool, la
 
 
 def test_engine_that_never_said_a_word_hangs_in_the_end() -> None:
-    engine = Engine(entry())
+    engine = Engine(entry(), entry().place_on_cpu)
     engine.started("7-1", 5001, 100.0)
 
     assert not engine.is_hanging(101.0)
@@ -90,7 +91,7 @@ def test_engine_that_sits_in_one_turn_hangs_though_its_heart_beats() -> None:
 
 
 def test_vacant_post_does_not_hang() -> None:
-    assert not Engine(entry()).is_hanging(1e9)
+    assert not Engine(entry(), entry().place_on_cpu).is_hanging(1e9)
 
 
 def test_vacate_gives_back_what_ran_and_forgets_the_process() -> None:
@@ -102,7 +103,7 @@ def test_vacate_gives_back_what_ran_and_forgets_the_process() -> None:
     assert engine.vacate(200.0) == [lost]
 
     assert (engine.room, engine.leases, engine.heartbeat, engine.last_token_at) == (0, {}, None, None)
-    assert engine.state(201.0, taken_bytes=0).state == "lost"
+    assert engine.state(201.0, taken={}).state == "lost"
 
 
 @pytest.mark.parametrize("is_connected", [True, False])
@@ -115,7 +116,7 @@ def test_engine_has_no_room_before_it_is_ready(*, is_connected: bool) -> None:
 
 
 def test_posts_are_made_once_for_each_model() -> None:
-    roster = Roster()
+    roster = Roster(Catalog([entry(engines=2)]))
 
     first = roster.ensure(entry(engines=2))
 
@@ -126,7 +127,7 @@ def test_posts_are_made_once_for_each_model() -> None:
 
 
 def test_engine_is_found_by_its_id_only_while_it_is_on_its_post() -> None:
-    roster = Roster()
+    roster = Roster(Catalog([entry()]))
     (engine,) = roster.ensure(entry())
     assert roster.find("") is None
 

@@ -8,7 +8,8 @@ from tests.harness import Server, make_server
 from tests.security.callers import OPERATOR_TOKEN
 
 
-@pytest.fixture(scope="package")
+# Not for the package: what runs between two of its files would have another started for the second.
+@pytest.fixture(scope="session")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One for all tests here. Each request names its own address, as the declared proxy would."""
     server = make_server(

@@ -35,11 +35,6 @@ def start(server: Server, token: str, *, account: str = "acc") -> httpx.Response
     return server.client.post(path, headers={"Authorization": f"Bearer {token}"}, json={"prompt": "hi"})
 
 
-@pytest.fixture
-def reader(server: Server) -> Reader:
-    return server.reader()
-
-
 def test_thousand_wrong_tokens_are_held_up_and_nobody_else(guarded: Server) -> None:
     address, token = new_address(), make_token(guarded)
     statuses = []

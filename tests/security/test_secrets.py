@@ -1,20 +1,15 @@
 """What users type, models say and clients prove themselves with is in no log and no database, at any log level."""
 
-import json
 import stat
 
 import httpx
 import pytest
 
-from tests.harness import TOKEN, Reader, Server
+from tests.harness import TOKEN, Reader, Server, script
 from tests.security.callers import OPERATOR_TOKEN, RUN, make_token, new_address, send_raw
 
 MARKER = "xyzzy-no-log-may-hold-this"
 BREAKS = f'{MARKER}"\r\n\0\u2028\ud7ff%s%(name)s {{}} \x1b[31m<script>'
-
-
-def script(**fields: object) -> str:
-    return json.dumps(fields)
 
 
 def known(address: str, token: str) -> dict[str, str]:

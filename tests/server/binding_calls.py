@@ -4,17 +4,13 @@ import json
 
 import httpx
 
-from tests.harness import TOKEN, Server
+from tests.harness import TOKEN, Server, script
 
 MODEL = "@jeton/scripted"
 PROXY = "/client/v4/accounts/acc/ai/run/proxy"
 # By version, the URL that the binding calls.
 V1, V2, V3 = (f"http://workers-binding.ai/run{query}" for query in ("", "?version=2", "?version=3"))
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-
-
-def script(**fields: object) -> str:
-    return json.dumps(fields)
 
 
 HELLO = script(pieces=["Hello", " world", "🪙"])

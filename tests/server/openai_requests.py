@@ -1,11 +1,10 @@
 """Requests to OpenAI's routes of a server, at both of their addresses."""
 
-import json
 from dataclasses import dataclass
 
 import httpx
 
-from tests.harness import TOKEN, Event, Server, events
+from tests.harness import TOKEN, Event, Server, events, script
 
 V1 = "/v1"
 ON_ACCOUNT = "/client/v4/accounts/acc/ai/v1"
@@ -34,10 +33,6 @@ class Stream:
 
     def text(self, index: int = 0) -> str:
         return "".join(choice["delta"].get("content") or "" for choice in self.choices(index))
-
-
-def script(**fields: object) -> str:
-    return json.dumps(fields)
 
 
 def said(**fields: object) -> list[dict]:

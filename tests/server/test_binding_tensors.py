@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from tests.harness import TOKEN, Server
-from tests.server.binding_calls import HELLO, MODEL, PROXY, V1, call, error_of, script, tensors
+from tests.harness import TOKEN, Server, script
+from tests.server.binding_calls import HELLO, MODEL, PROXY, V1, call, error_of, tensors
 
 
 @pytest.mark.parametrize("is_compressed", [True, False])

@@ -1,25 +1,13 @@
 """The journal of a real server: what a killed pool, a restart and a full disk leave whole, and what the audit finds."""
 
-import json
 import os
 import resource
 import signal
 import time
 from collections.abc import Callable
 
-import pytest
-
-from tests.harness import Reader, Server, wait_until
+from tests.harness import Reader, Server, script, wait_until
 from webapp.pool.journal_records import read_records
-
-
-def script(**fields: object) -> str:
-    return json.dumps(fields)
-
-
-@pytest.fixture
-def reader(server: Server) -> Reader:
-    return server.reader()
 
 
 def test_killed_pool_loses_nothing(server: Server, reader: Reader):
@@ -105,7 +93,7 @@ def test_audit_finds_what_is_missing(own_server: Callable[..., Server]):
 def test_pool_that_was_stopped_for_a_while_goes_on_with_its_engines(own_server: Callable[..., Server]):
     server = own_server()
     reader = server.reader()
-    url = reader.submit(prompt=script(tokens=200, step_seconds=0.05), max_tokens="300")
+    url = reader.submit(prompt=script(tokens=130, step_seconds=0.05), max_tokens="300")
     (pool,) = server.processes("pool")
     engines = [engine["pid"] for engine in server.processes("engine")]
 
@@ -114,5 +102,5 @@ def test_pool_that_was_stopped_for_a_while_goes_on_with_its_engines(own_server: 
     time.sleep(5)
     os.kill(pool["pid"], signal.SIGCONT)
 
-    assert [event.event_id for event in reader.read_to_end(url)] == [str(n) for n in range(1, 202)]
+    assert [event.event_id for event in reader.read_to_end(url)] == [str(n) for n in range(1, 132)]
     assert [engine["pid"] for engine in server.processes("engine")] == engines

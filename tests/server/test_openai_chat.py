@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from tests.harness import TOKEN, Event, Server, events, wait_until
-from tests.server.openai_requests import ADDRESSES, MODEL, ON_ACCOUNT, V1, Stream, chat, said, script, stream
+from tests.harness import TOKEN, Event, Server, events, script, wait_until
+from tests.server.openai_requests import ADDRESSES, MODEL, ON_ACCOUNT, V1, Stream, chat, said, stream
 
 STAND_IN_FOR = "@cf/meta/llama-2-7b-chat-int8"
 WEATHER = {

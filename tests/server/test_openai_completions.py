@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.harness import Server
-from tests.server.openai_requests import ADDRESSES, MODEL, post, script, stream
+from tests.harness import Server, script
+from tests.server.openai_requests import ADDRESSES, MODEL, post, stream
 
 
 def complete(server: Server, **body: object) -> dict:

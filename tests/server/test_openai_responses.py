@@ -1,11 +1,9 @@
 """OpenAI's Responses route over a real server, with the scripted engine: the answer, each event, each refusal."""
 
-import json
-
 import httpx
 import pytest
 
-from tests.harness import TOKEN, Event, Server, events
+from tests.harness import TOKEN, Event, Server, events, script
 
 MODEL = "@jeton/scripted"
 ADDRESSES = ("/v1", "/client/v4/accounts/acc/ai/v1")
@@ -18,10 +16,6 @@ WEATHER = {
 }
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 ARGUMENTS = '{"city": "Paris"}'
-
-
-def script(**fields: object) -> str:
-    return json.dumps(fields)
 
 
 def ask(server: Server, address: str = "/v1", *, token: str | None = TOKEN, **body: object) -> httpx.Response:

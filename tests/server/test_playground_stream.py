@@ -1,6 +1,5 @@
 """The playground's streams over a real server, read as a browser reads them."""
 
-import json
 import os
 import signal
 import time
@@ -9,16 +8,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from tests.harness import Reader, Server, events, text_of, wait_until
-
-
-def script(**fields: object) -> str:
-    return json.dumps(fields)
-
-
-@pytest.fixture
-def reader(server: Server) -> Reader:
-    return server.reader()
+from tests.harness import Reader, Server, events, script, text_of, wait_until
 
 
 def test_frames_have_ids_without_a_gap_and_one_end(reader: Reader):

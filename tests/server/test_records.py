@@ -1,22 +1,11 @@
 """The pool's record of a generation, dropped readers and counted tokens, over real processes."""
 
-import json
-
 import pytest
 
-from tests.harness import Reader, Server, text_of, wait_until
+from tests.harness import Reader, Server, script, text_of, wait_until
 from tests.server.pool_questions import ask_pool, record_of
 from webapp.wire.generation import Finished, GenerationRequest
 from webapp.wire.messages import AskTokenCount, TokenCount
-
-
-def script(**fields: object) -> str:
-    return json.dumps(fields)
-
-
-@pytest.fixture
-def reader(server: Server) -> Reader:
-    return server.reader()
 
 
 def test_record_has_the_pace_of_the_stream_and_keeps_it_over_a_killed_pool(server: Server, reader: Reader):

@@ -3,7 +3,6 @@
 The way between the two machines is a forwarder on this one, which can be cut and mended.
 """
 
-import json
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from tests.harness import PROJECT_FOLDER, Server, free_port, text_of, wait_until
+from tests.harness import PROJECT_FOLDER, Server, free_port, script, text_of, wait_until
 from webapp.engine_keys import create_engine_keys
 from webapp.wire.codec import encode
 from webapp.wire.messages import EngineHello
@@ -125,10 +124,6 @@ def site(tmp_path: Path, own_server: Callable[..., Server]) -> Iterator[Site]:
     site = Site(tmp_path, own_server)
     yield site
     site.close()
-
-
-def script(**fields: object) -> str:
-    return json.dumps(fields)
 
 
 def restart_pool(site: Site) -> None:

@@ -1,25 +1,30 @@
 """Models that load at their first use, over a real server: progress, idleness, the budget, and a pool that is lost."""
 
-import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
+import pytest
 
-from tests.harness import Event, Server, text_of, wait_until
+from tests.harness import Event, Server, make_server, script, text_of, wait_until
 
 SLOW, OTHER, HUGE = "@jeton/scripted-slow", "@jeton/scripted-other", "@jeton/scripted-huge"
 StartServer = Callable[..., Server]
 
 
-def script(**script: object) -> str:
-    return json.dumps(script)
-
-
 def percents(taken: list[Event]) -> list[int]:
     statuses = [event.json for event in taken if event.name == "status"]
     return [status["percent"] for status in statuses if status["phase"] == "loading"]
+
+
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One whose models share so little memory that two do not fit beside each other."""
+    server = make_server(tmp_path_factory.mktemp("bounded"), JETON_MEMORY_BUDGET="3 GB")
+    server.start()
+    yield server
+    server.stop()
 
 
 def test_model_loads_at_its_first_use_shows_how_far_and_unloads_when_idle(own_server: StartServer) -> None:
@@ -59,8 +64,8 @@ def test_model_loads_at_its_first_use_shows_how_far_and_unloads_when_idle(own_se
     assert answer.json()["result"]["response"] == "again"
 
 
-def test_models_that_do_not_fit_together_take_turns_and_no_answer_is_cut(own_server: StartServer) -> None:
-    server = own_server(JETON_MEMORY_BUDGET="3 GB")
+def test_models_that_do_not_fit_together_take_turns_and_no_answer_is_cut(bounded: Server) -> None:
+    server = bounded
     answers: dict[str, httpx.Response] = {}
 
     def ask(name: str, model: str, tokens: int) -> threading.Thread:
@@ -88,9 +93,8 @@ def test_models_that_do_not_fit_together_take_turns_and_no_answer_is_cut(own_ser
     assert state["memory_taken"] <= state["memory_budget"] == 3 * 10**9
 
 
-def test_model_that_cannot_fit_is_refused_with_the_reason_wherever_it_is_asked_for(own_server: StartServer) -> None:
-    server = own_server(JETON_MEMORY_BUDGET="3 GB")
-    reader = server.reader()
+def test_model_that_cannot_fit_is_refused_with_the_reason_wherever_it_is_asked_for(bounded: Server) -> None:
+    server, reader = bounded, bounded.reader()
     reason = f"{HUGE} needs about 900000.0 GB of memory; the budget of all models is 3.0 GB"
 
     answer = server.run(HUGE, prompt="hi")

@@ -8,18 +8,9 @@ import time
 import httpx
 import pytest
 
-from tests.harness import Reader, Server, text_of
+from tests.harness import Reader, Server, script, text_of
 
 FRAGMENT = {"HX-Request": "true"}
-
-
-def script(**fields: object) -> str:
-    return json.dumps(fields)
-
-
-@pytest.fixture
-def reader(server: Server) -> Reader:
-    return server.reader()
 
 
 def share(reader: Reader, url: str, *, fragment: bool = True, **fields: object) -> httpx.Response:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -26,6 +27,15 @@ def serve(tmp_path: Path, **environ: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+@pytest.fixture(scope="module")
+def wounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One whose processes are killed and renewed, which each test leaves whole."""
+    server = make_server(tmp_path_factory.mktemp("wounded"))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.mark.parametrize(
@@ -76,6 +86,7 @@ def test_start_prints_address_account_token_and_a_curl_that_works(tmp_path_facto
     assert printed.endswith("data: [DONE]\n\n")
     assert wrong.status_code == 401
     assert "Scripted stands in" in server.output
+    assert "\nModels run on the processor (JETON_DEVICE=cpu).\n" in server.output
 
 
 def test_start_that_cannot_load_what_it_should_says_so_and_is_not_ready(tmp_path: Path):
@@ -119,8 +130,8 @@ def test_killed_supervisor_takes_everything_with_it(own_server):
     wait_until(lambda: not any(map(runs, pids)), 30, lambda: str([pid for pid in pids if runs(pid)]))
 
 
-def test_killed_processes_come_back(own_server):
-    server = own_server()
+def test_killed_processes_come_back(wounded: Server):
+    server = wounded
     for role in ("gunicorn", "pool", "engine"):
         killed = server.kill(role)
         wait_until(lambda role=role, killed=killed: is_replaced(server, role, killed), 60)
@@ -128,8 +139,8 @@ def test_killed_processes_come_back(own_server):
         assert server.run(prompt="hi", max_tokens=2).status_code == 200
 
 
-def test_reload_renews_the_web_processes_and_keeps_the_engines(own_server):
-    server = own_server()
+def test_reload_renews_the_web_processes_and_keeps_the_engines(wounded: Server):
+    server = wounded
     web = {process["pid"] for process in server.processes("web")}
     engine = server.engine("@jeton/scripted")["pid"]
     assert server.process is not None
@@ -141,8 +152,8 @@ def test_reload_renews_the_web_processes_and_keeps_the_engines(own_server):
     assert server.engine("@jeton/scripted")["pid"] == engine
 
 
-def test_reload_cuts_no_stream_off_in_the_middle(own_server):
-    server = own_server()
+def test_reload_cuts_no_stream_off_in_the_middle(wounded: Server):
+    server = wounded
     ends: dict[str, list[Event]] = {}
 
     def read_api(name: str, tokens: int) -> None:

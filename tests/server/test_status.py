@@ -1,21 +1,33 @@
 """/healthz, /readyz, /pool.json over a real server."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.harness import Server, make_server, wait_until
+
+OPERATOR = {"Authorization": "Bearer an-operator-token"}
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One that nobody has asked for a generation."""
+    server = make_server(tmp_path_factory.mktemp("fresh"), JETON_OPERATOR_TOKEN="an-operator-token")
+    server.start()
+    yield server
+    server.stop()
 
 
 def test_healthz_says_that_the_web_process_lives(server: Server):
     assert server.client.get("/healthz").json() == {"status": "ok"}
 
 
-def test_readyz_brings_a_real_token_from_each_engine(own_server):
-    server = own_server()
-
+def test_readyz_brings_a_real_token_from_each_engine(fresh: Server):
     # Nobody has asked for a generation: the token is a probe's.
-    assert server.client.get("/readyz").json() == {"status": "ready"}
-    assert server.engine("@jeton/scripted")["seconds_since_token"] < 10
-    assert server.engine("@jeton/scripted")["running"] == 0
+    assert fresh.client.get("/readyz").json() == {"status": "ready"}
+    assert fresh.engine("@jeton/scripted")["seconds_since_token"] < 10
+    assert fresh.engine("@jeton/scripted")["running"] == 0
 
 
 def test_readyz_says_which_model_does_not_load_and_its_requests_learn_why(tmp_path: Path):
@@ -51,7 +63,8 @@ def test_readyz_says_which_model_does_not_load_and_its_requests_learn_why(tmp_pa
 
 
 def test_pool_json_names_every_process_with_its_role(server: Server):
-    server.wait_until_ready()
+    # A web process is known from its first request on.
+    wait_until(lambda: server.readiness().status_code == 200 and len(server.processes("web")) == 2, 20)
 
     processes = server.state()["processes"]
 
@@ -61,14 +74,11 @@ def test_pool_json_names_every_process_with_its_role(server: Server):
     assert all(process["pid"] > 0 for process in processes if process["state"] != "cold")
 
 
-def test_process_ids_are_for_this_machine_and_for_operators(own_server):
-    server = own_server(JETON_OPERATOR_TOKEN="an-operator-token")
+def test_process_ids_are_for_this_machine_and_for_operators(fresh: Server):
     behind_a_proxy = {"X-Forwarded-For": "203.0.113.9"}
 
-    stranger = server.client.get("/pool.json", headers=behind_a_proxy).json()
-    operator = server.client.get(
-        "/pool.json", headers=behind_a_proxy | {"Authorization": "Bearer an-operator-token"}
-    ).json()
+    stranger = fresh.client.get("/pool.json", headers=behind_a_proxy).json()
+    operator = fresh.client.get("/pool.json", headers=behind_a_proxy | OPERATOR).json()
 
     assert all("pid" not in process for process in stranger["processes"])
     assert all(process["pid"] > 0 for process in operator["processes"])

@@ -1,6 +1,5 @@
 """`/worker-endpoint` over a real server, read as an EventSource reads it."""
 
-import json
 import os
 import re
 import signal
@@ -8,14 +7,10 @@ import signal
 import httpx
 import pytest
 
-from tests.harness import Event, Server, events, text_of, wait_until
+from tests.harness import Event, Server, events, script, text_of, wait_until
 
 URL = "/worker-endpoint"
 DRAWN = {"model": "@jeton/scripted", "seed": "7"}
-
-
-def script(**fields: object) -> str:
-    return json.dumps(fields)
 
 
 @pytest.fixture

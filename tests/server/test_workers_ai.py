@@ -1,18 +1,13 @@
 """The Workers AI dialect over a real server, with the scripted engine."""
 
-import json
 import threading
 
 import httpx
 import pytest
 
-from tests.harness import TOKEN, Server, text_of
+from tests.harness import TOKEN, Server, script, text_of
 
 STAND_IN_FOR = "@cf/meta/llama-2-7b-chat-int8"
-
-
-def script(**fields: object) -> str:
-    return json.dumps(fields)
 
 
 def test_plain_answer_has_the_published_shape(server: Server):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.harness import TOKEN, Server
+from tests.harness import TOKEN, Server, script
 
 EMBEDDINGS = "@jeton/scripted-embeddings"
 PATH = "/client/v4/accounts/acc/ai/run/@jeton/scripted"
@@ -21,10 +21,6 @@ CALLS = [
     'ments": {"city":\n"New York", "n": 12345678901234567890123}}\n</tool_call>',
     '\n<tool_call>\n{"name": "time", "arguments": {}}\n</tool_call>',
 ]
-
-
-def script(**fields: object) -> str:
-    return json.dumps(fields)
 
 
 # --- JSON mode ---

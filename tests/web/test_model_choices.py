@@ -6,6 +6,7 @@ from tests.harness import SCRIPTED_MODELS
 from tests.web.states import engine_state as engine
 from tests.web.states import pool_state as pool
 from webapp.catalog import read_catalog
+from webapp.placement import Machine
 from webapp.web.model_choices import default_model, model_choices
 
 CATALOG = read_catalog(SCRIPTED_MODELS)
@@ -51,7 +52,7 @@ def test_model_whose_engine_failed_says_so_without_what_is_for_the_log_and_can_b
 
 
 def test_model_that_does_not_fit_says_why_and_cannot_be_chosen() -> None:
-    catalog = read_catalog(SCRIPTED_MODELS, memory_budget=4 * 10**9)
+    catalog = read_catalog(SCRIPTED_MODELS, machine=Machine(host_budget=4 * 10**9))
 
     choices = {choice.name: choice for choice in model_choices(catalog, pool(engine()))}
 

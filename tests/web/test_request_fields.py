@@ -7,6 +7,7 @@ import pytest
 
 from tests.harness import SCRIPTED_MODELS
 from webapp.catalog import Catalog, CatalogEntry, Weights, read_catalog
+from webapp.placement import Machine
 from webapp.web.errors import FeatureUnsupported, InvalidFields, ModelNotFound, ModelNotInstalled, ModelUnavailable
 from webapp.web.request_fields import (
     DEFAULT_MAX_TOKENS,
@@ -338,7 +339,7 @@ def test_model_that_does_not_fit_says_why() -> None:
     huge = entry("@huge", memory="5 GB")
 
     with pytest.raises(ModelUnavailable, match="needs about 5"):
-        find_model(Catalog([ENTRY, huge], memory_budget=10**9), "@huge")
+        find_model(Catalog([ENTRY, huge], machine=Machine(host_budget=10**9)), "@huge")
 
 
 def test_temperature_that_would_overflow_counts_as_zero() -> None:

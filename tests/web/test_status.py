@@ -10,6 +10,7 @@ from tests.harness import SCRIPTED_MODELS
 from tests.web.states import engine_state as engine
 from tests.web.states import pool_state as pool
 from webapp.catalog import read_catalog
+from webapp.placement import Machine
 from webapp.web import status
 from webapp.web.auth import ApiTokens
 from webapp.web.database import Database
@@ -41,7 +42,7 @@ def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 def client(folder: Path, *engines: EngineState, memory_budget: int | None = None) -> FlaskClient:
     app = Flask(__name__)
     tokens = ApiTokens(Database(f"sqlite:///{folder / 'none'}"), known_token=None, operator_token=None)
-    catalog = read_catalog(SCRIPTED_MODELS, memory_budget=memory_budget)
+    catalog = read_catalog(SCRIPTED_MODELS, machine=Machine(host_budget=memory_budget))
     app.register_blueprint(status.blueprint(SteadyPool(*engines), tokens, catalog))
     return app.test_client()
 

@@ -45,6 +45,7 @@ from webapp.wire.messages import (
     Gone,
     LeaseEvent,
     LoadFailed,
+    MemoryState,
     MetricsText,
     PoolHello,
     PoolState,
@@ -147,6 +148,10 @@ TO_WEB = [
         web_processes=[WebState(3, 4)],
         waiting={"@a/b": 2},
         running=3,
+        memories=[
+            MemoryState(device="cpu", title="", budget_bytes=None, taken_bytes=5),
+            MemoryState(device="cuda:0", title="NVIDIA H200", budget_bytes=2**40, taken_bytes=0),
+        ],
     ),
     MetricsText(ask=6, content_type="text/plain", text="# HELP é\n"),
     GenerationRecord(
@@ -173,6 +178,7 @@ TO_ENGINE = [
 ]
 FROM_ENGINE = [
     EngineHello(engine_id="1-1", pid=2**22, model="@a/b"),
+    EngineHello(engine_id="1-2", pid=1, model="@a/b", device="cuda:1"),
     EngineHeartbeat(
         load_fraction=0.5,
         is_ready=False,

@@ -1,154 +1,110 @@
-"""The static key/value cache of all slots, and the attention that reads and writes it.
+"""Ways to compute attention over what a cache holds. Knows tensors and positions, nothing of slots or layers."""
 
-Registered with transformers under ATTENTION, it takes the place of a model's own attention; the model
-itself stays as it is. Knows positions and slots, nothing of token ids or of what runs in a slot.
-"""
-
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
 
-from webapp.engine.pages import anonymous_zeros, give_back
-
-ATTENTION = "jeton_slots"
-
-
-class UnsupportedAttention(Exception):
-    """The model's attention needs something that the slot cache does not do."""
-
-
-class SlotCache:
-    """Keys and values: for each layer two tensors of shape (slots, key/value heads, slot_length + 1, head_dim).
-
-    The last position of a slot is scratch: rows of a batch that belong to no ready sequence write there,
-    and no sequence reads it. On the CPU a position takes memory from its first use on.
-    """
-
-    def __init__(
-        self, *, layers: int, slots: int, slot_length: int, heads: int, head_dim: int, dtype: torch.dtype, device: str
-    ) -> None:
-        shape = (slots, heads, slot_length + 1, head_dim)
-        self.slot_length = slot_length
-        self.scratch_position = slot_length
-        self.bytes_per_position = 2 * layers * heads * head_dim * dtype.itemsize
-        self._keys = [_zeros(shape, dtype, device) for _ in range(layers)]
-        self._values = [_zeros(shape, dtype, device) for _ in range(layers)]
-
-    def layer(self, index: int) -> tuple[Tensor, Tensor]:
-        return self._keys[index], self._values[index]
-
-    def copy(self, source: int, target: int, *, length: int) -> None:
-        """Copy the first `length` positions of one slot to another."""
-        for tensor in (*self._keys, *self._values):
-            tensor[target, :, :length] = tensor[source, :, :length]
-
-    def swap(self, one: int, other: int, *, length: int) -> None:
-        """Exchange the first `length` positions of two slots."""
-        for tensor in (*self._keys, *self._values):
-            kept = tensor[one, :, :length].clone()
-            tensor[one, :, :length] = tensor[other, :, :length]
-            tensor[other, :, :length] = kept
-
-    def forget(self, index: int, *, start: int = 0) -> None:
-        """Make a slot zero from position `start` on; on the CPU its pages are given back."""
-        for tensor in (*self._keys, *self._values):
-            if tensor.device.type != "cpu":
-                tensor[index, :, start:] = 0
-                continue
-            # The positions of one head stand side by side; a whole slot's heads too.
-            for part in tensor[index, :, start:] if start else (tensor[index],):
-                give_back(part)
+# query, keys, values, scale to what is seen; the shapes are said where one is made.
+Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
-class PrefillView:
-    """A chunk of one slot's prompt: `count` positions from `start` on attend to themselves and all before."""
+class HeadShape:
+    """How many heads of which size, and the type of their numbers."""
 
-    cache: SlotCache
+    query: int
+    key_value: int
+    head_dim: int
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Span:
+    """So many positions of a slot, from `start` on."""
+
     slot: int
     start: int
     count: int
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        keys, values = self.cache.layer(layer)
-        end = self.start + self.count
-        keys[self.slot, :, self.start : end] = key[0]
-        values[self.slot, :, self.start : end] = value[0]
-        seen_keys, seen_values = keys[self.slot : self.slot + 1, :, :end], values[self.slot : self.slot + 1, :, :end]
-        mask = self._mask(query)
-        return scaled_dot_product_attention(
-            query, seen_keys, seen_values, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
-        )
-
-    def _mask(self, query: Tensor) -> Tensor | None:
-        if not self.start:
-            return None
-        ones = torch.ones(self.count, self.start + self.count, dtype=torch.bool, device=query.device)
-        return ones.tril(diagonal=self.start)
+    @property
+    def end(self) -> int:
+        """The position after the last."""
+        return self.start + self.count
 
 
-@dataclass(frozen=True)
-class DecodeView:
-    """One new position in each of the first slots; `positions` says where, one for each row.
+class Attention(Protocol):
+    """A way to compute attention over the cache. `reads_all`: of a context all is read, however short the rows are."""
 
-    `context` is how many positions are read: more than any sequence of the batch has.
-    """
+    reads_all: bool
 
-    cache: SlotCache
-    positions: Tensor
-    context: int
-    _rows: Tensor = field(init=False)
-    _mask: Tensor = field(init=False)
+    def over_spans(self, spans: Sequence[Span], *, device: torch.device) -> Attend:
+        """For the positions of all spans, one after the other, each of which sees itself and all before in its slot.
 
-    def __post_init__(self) -> None:
-        device = self.positions.device
-        seen = torch.arange(self.context, device=device) <= self.positions[:, None]
-        object.__setattr__(self, "_rows", torch.arange(len(self.positions), device=device))
-        object.__setattr__(self, "_mask", seen[:, None, None])
+        query (1, heads, positions, head_dim), keys and values (slots, slot_length + 1, key/value heads, head_dim), the
+        result as the query.
+        """
+        ...
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        keys, values = self.cache.layer(layer)
-        rows, heads, _, head_dim = query.shape
-        keys[self._rows, :, self.positions] = key[:, :, 0]
-        values[self._rows, :, self.positions] = value[:, :, 0]
-        # The query heads that share a key/value head stand in the place of query positions: nothing is repeated.
-        grouped = query.reshape(rows, key.shape[1], -1, head_dim)
-        seen_keys, seen_values = keys[:rows, :, : self.context], values[:rows, :, : self.context]
-        out = scaled_dot_product_attention(grouped, seen_keys, seen_values, attn_mask=self._mask, scale=scale)
-        return out.reshape(rows, heads, 1, head_dim)
+    def over_rows(self, positions: Tensor, *, context: int) -> Attend:
+        """For one position of each row, which sees itself and all before; `context` is more than any of `positions`.
+
+        query (rows, heads, 1, head_dim), keys and values (rows, slot_length + 1, key/value heads, head_dim), the
+        result as the query. What is computed depends on tensors alone: a CUDA graph may hold it.
+        """
+        ...
 
 
-def register_attention() -> None:
-    """Make ATTENTION known to transformers."""
-    AttentionInterface.register(ATTENTION, _slot_attention)
+class SdpaAttention:
+    """torch's scaled_dot_product_attention with a mask."""
+
+    reads_all = True
+
+    def over_spans(self, spans: Sequence[Span], *, device: torch.device) -> Attend:
+        masks = [_causal_mask(span, device) for span in spans]
+        counts = [span.count for span in spans]
+
+        def attend(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+            out = [
+                scaled_dot_product_attention(
+                    part,
+                    keys[span.slot : span.slot + 1, : span.end].transpose(1, 2),
+                    values[span.slot : span.slot + 1, : span.end].transpose(1, 2),
+                    attn_mask=mask,
+                    is_causal=mask is None,
+                    scale=scale,
+                    enable_gqa=True,
+                )
+                for part, span, mask in zip(query.split(counts, dim=2), spans, masks, strict=True)
+            ]
+            return out[0] if len(out) == 1 else torch.cat(out, dim=2)
+
+        return attend
+
+    def over_rows(self, positions: Tensor, *, context: int) -> Attend:
+        seen = torch.arange(context, device=positions.device) <= positions[:, None]
+        mask = seen[:, None, None]
+
+        def attend(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+            # The query heads that share a key/value head stand in the place of query positions: nothing is repeated.
+            grouped = query.reshape(query.shape[0], keys.shape[2], -1, query.shape[-1])
+            out = scaled_dot_product_attention(
+                grouped,
+                keys[:, :context].transpose(1, 2),
+                values[:, :context].transpose(1, 2),
+                attn_mask=mask,
+                scale=scale,
+            )
+            return out.reshape(query.shape)
+
+        return attend
 
 
-def _slot_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    view: PrefillView | DecodeView,
-    scaling: float | None = None,
-    **features: Any,  # noqa: ANN401 - whatever a model hands its attention
-) -> tuple[Tensor, None]:
-    window = features.get("sliding_window")
-    if (window and window < view.cache.slot_length) or features.get("softcap") or features.get("s_aux") is not None:
-        raise UnsupportedAttention(f"{type(module).__name__} uses a sliding window, soft-capped scores or sinks")
-    layer: Any = module.layer_idx
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return view.attend(layer, query, key, value, scale).transpose(1, 2), None
-
-
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: str) -> Tensor:
-    if device != "cpu":
-        return torch.zeros(shape, dtype=dtype, device=device)
-    # torch.zeros writes all of it. An anonymous mapping is zero too, and takes memory only where it is written.
-    # It must be zero, not just empty: a masked NaN is still NaN after it is multiplied by weight 0.
-    return anonymous_zeros(shape, dtype)
+def _causal_mask(span: Span, device: torch.device) -> Tensor | None:
+    """None where the span is all there is: then torch knows the mask."""
+    if not span.start:
+        return None
+    return torch.ones(span.count, span.end, dtype=torch.bool, device=device).tril(diagonal=span.start)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from webapp.engine.errors import EngineError, OutOfMemory
+from webapp.engine.errors import DeviceLost, EngineError, OutOfMemory
 from webapp.engine.logprobs import Logprobs, row_logprobs
 from webapp.engine.model import Model, Row
 from webapp.engine.sampling import Sampler
@@ -80,12 +80,14 @@ class Decoder:
             Row(slot.index, one.newest_token_id, one.position - 1, slot.adapter)
             for slot, one in zip(slots, sequences, strict=True)
         ]
+        # Before the step: what is brought to a device waits for all that runs there.
+        positions = torch.tensor([one.position for one in sequences], device=self._model.device)
+        sampler = self._sampler_for(sequences)
         logits = self._model.decode(rows)
-        positions = torch.tensor([one.position for one in sequences], device=logits.device)
-        chosen = self._sampler_for(sequences).sample(logits, positions)
+        chosen = sampler.sample(logits, positions)
         # The likeliest of a row that holds NaN is NaN.
-        is_sound = logits.gather(-1, chosen[:, None])[:, 0].isfinite().tolist()
-        token_ids = chosen.tolist()
+        is_sound = logits.gather(-1, chosen[:, None])[:, 0].isfinite()
+        token_ids, is_sound = torch.stack((chosen, is_sound.long())).tolist()
         logprobs = row_logprobs(logits, token_ids, [one.dispatch.request.logprobs for one in sequences])
         tokens = zip(token_ids, logprobs, is_sound, strict=True)
         outcomes = [NextToken(token_id, logprob) if sound else _unsound() for token_id, logprob, sound in tokens]
@@ -102,6 +104,13 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, OutOfMemory | MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _ALLOCATOR_SIGNS)
+
+
+def raise_if_lost(error: Exception) -> None:
+    """Raises DeviceLost where a CUDA error has ended what this process can do on its device, as all but a lack of
+    memory do (https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html)."""
+    if isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error):
+        raise DeviceLost(str(error)) from error
 
 
 def _unsound() -> EngineError:

@@ -16,9 +16,10 @@ from torch.nn.functional import normalize
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from webapp.catalog import Precision
-from webapp.engine.decoding import is_out_of_memory
+from webapp.engine.decoding import is_out_of_memory, raise_if_lost
 from webapp.engine.embedding_runner import Text
 from webapp.engine.errors import EngineError, OutOfMemory
+from webapp.engine.hardware import Hardware
 from webapp.engine.torch_model import load_embedding_model
 
 # On 2 cores MiniLM embeds so many in a tenth of a second, a model ten times its size in one.
@@ -45,9 +46,15 @@ class TorchEmbedder:
     """An Embedder over one transformers model."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, files: SentenceFiles, *, precision: str
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        files: SentenceFiles,
+        *,
+        precision: str,
+        hardware: Hardware,
     ) -> None:
-        self.device = str(model.device)
+        self.device = hardware.name
         self.precision = precision
         self.batch_tokens = _BATCH_TOKENS_ON_CPU if self.device == "cpu" else _BATCH_TOKENS_ON_CUDA
         positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -57,11 +64,12 @@ class TorchEmbedder:
         self._tokenizer = tokenizer
         self._files = files
         self._pooling = _POOLINGS[files.pooling]
+        self._hardware = hardware
         self._weight_bytes = model.get_memory_footprint()
 
     @property
     def memory_bytes(self) -> int:
-        return torch.cuda.memory_allocated(self.device) if self.device.startswith("cuda") else self._weight_bytes
+        return self._hardware.memory_bytes(self._weight_bytes)
 
     def read(self, texts: Sequence[str]) -> list[Text]:
         given = [self._files.prompt + text for text in texts]
@@ -74,6 +82,7 @@ class TorchEmbedder:
         try:
             vectors = self._compute(texts)
         except Exception as error:
+            raise_if_lost(error)
             if is_out_of_memory(error):
                 raise OutOfMemory("The engine ran out of memory.") from error
             raise
@@ -94,12 +103,19 @@ class TorchEmbedder:
 
 
 def load_embedder(
-    folder: Path, tokenizer: PreTrainedTokenizerFast, *, precision: Precision, device: str
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    precision: Precision,
+    hardware: Hardware,
+    outlier_threshold: float | None = None,
 ) -> TorchEmbedder:
     """The model in a precision on a device, which has embedded one text. Raises ValueError for what is not known."""
     files = read_sentence_files(folder)
-    model, name = load_embedding_model(folder, precision=precision, device=device)
-    embedder = TorchEmbedder(model, tokenizer, files, precision=name)
+    model, name = load_embedding_model(
+        folder, precision=precision, hardware=hardware, outlier_threshold=outlier_threshold
+    )
+    embedder = TorchEmbedder(model, tokenizer, files, precision=name, hardware=hardware)
     embedder.embed(embedder.read(["Hi"]))
     return embedder
 

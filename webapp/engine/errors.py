@@ -8,7 +8,7 @@
     ├── SchemaUnsupported      no answer can be held to this JSON schema
     └── OutOfMemory
 
-Each becomes a Failed event with its code; the engine and its other generations go on.
+Each becomes a Failed event with its code; the engine and its other generations go on. Only DeviceLost ends the engine.
 """
 
 from typing import ClassVar
@@ -48,3 +48,10 @@ class SchemaUnsupported(EngineError):
 
 class OutOfMemory(EngineError):
     code = "OutOfMemory"
+
+
+class DeviceLost(BaseException):
+    """The device computes nothing any more for this process. No Exception: whatever tries again would fail again.
+
+    The process ends, and the pool gives what ran on it to the next one.
+    """

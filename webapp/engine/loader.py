@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 from pathlib import Path
 
 import torch
@@ -11,7 +12,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from webapp.catalog import ENGINE_BYTES, CatalogEntry, Precision
 from webapp.engine.cpu import has_fast_bf16, physical_cores
 from webapp.engine.embedding_runner import EmbeddingRunner
-from webapp.engine.model import Model, Row
+from webapp.engine.hardware import Hardware, hardware
+from webapp.engine.model import Chunk, Model, Row
 from webapp.engine.native.library import NativeLibrary, NativeUnavailable, load_library
 from webapp.engine.native.model import NativeModel
 from webapp.engine.native.packing import Bits, PackedModel, pack_model, read_packed, write_packed
@@ -19,6 +21,7 @@ from webapp.engine.runner import LoadProgress, Runner
 from webapp.engine.slot_runner import SlotRunner
 from webapp.engine.weights import ModelLoadFailed, prepare_weights
 from webapp.memory import parse_memory
+from webapp.settings import CudaGraphs
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +33,14 @@ _PLAIN_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _PACKED_FORMAT = 1
 
 
-def load_runner(entry: CatalogEntry, *, cache_dir: Path, device: str, on_progress: LoadProgress) -> Runner:
+def load_runner(
+    entry: CatalogEntry,
+    *,
+    cache_dir: Path,
+    device: str,
+    on_progress: LoadProgress,
+    cuda_graphs: CudaGraphs = "compiled",
+) -> Runner:
     """A runner for `entry` that has run one step. Raises ModelLoadFailed.
 
     `device` is "cpu", "cuda:N", or "auto": the first CUDA device where there is one, else the CPU.
@@ -40,7 +50,10 @@ def load_runner(entry: CatalogEntry, *, cache_dir: Path, device: str, on_progres
     torch.set_num_threads(physical_cores())
     folder = prepare_weights(entry, cache_dir=cache_dir, on_progress=lambda done: on_progress(done * _WEIGHTS_READY))
     try:
-        runner = _load(entry, folder, cache_dir=cache_dir, device=_resolve(device), on_progress=on_progress)
+        # What is compiled for a CUDA device is kept for the next start.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir / "inductor"))
+        place = hardware(_resolve(device), cuda_graphs=cuda_graphs)
+        runner = _load(entry, folder, cache_dir=cache_dir, place=place, on_progress=on_progress)
     except Exception as error:
         # Whatever a library raises here, the model cannot be served, and the reason is all there is to say. Clients
         # hear it too: where the weights lie is for the log.
@@ -57,15 +70,18 @@ def _resolve(device: str) -> str:
     return "cuda:0" if device == "cuda" else device
 
 
-def _load(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: str, on_progress: LoadProgress) -> Runner:
+def _load(entry: CatalogEntry, folder: Path, *, cache_dir: Path, place: Hardware, on_progress: LoadProgress) -> Runner:
     tokenizer = _load_tokenizer(folder)
     if entry.chat_template:
         tokenizer.chat_template = Path(entry.chat_template).expanduser().read_text("utf-8")
     if entry.task == "text-embeddings":
-        return _load_embeddings(entry, folder, tokenizer, device=device)
-    model, precision = _load_model(entry, folder, cache_dir=cache_dir, device=device)
+        return _load_embeddings(entry, folder, tokenizer, place=place)
+    model, precision = _load_model(entry, folder, cache_dir=cache_dir, place=place)
     on_progress(_MODEL_READY)
     _warm_up(model)
+    model.prepare(lambda done: on_progress(_MODEL_READY + done * (1 - _MODEL_READY)))
+    # What loading and warming up took for a moment.
+    model.free_memory()
     return SlotRunner(
         model,
         tokenizer,
@@ -76,12 +92,18 @@ def _load(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: str, on
 
 
 def _load_embeddings(
-    entry: CatalogEntry, folder: Path, tokenizer: PreTrainedTokenizerFast, *, device: str
+    entry: CatalogEntry, folder: Path, tokenizer: PreTrainedTokenizerFast, *, place: Hardware
 ) -> EmbeddingRunner:
     # As torch_model, it takes two seconds to import, which a start of the native decoder does not need.
     from webapp.engine.embedding_model import load_embedder
 
-    embedder = load_embedder(folder, tokenizer, precision=entry.precision, device=device)
+    embedder = load_embedder(
+        folder,
+        tokenizer,
+        precision=entry.precision,
+        hardware=place,
+        outlier_threshold=entry.outlier_threshold,
+    )
     return EmbeddingRunner(embedder, capacity=entry.slots)
 
 
@@ -94,11 +116,11 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _load_model(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: str) -> tuple[Model, str]:
+def _load_model(entry: CatalogEntry, folder: Path, *, cache_dir: Path, place: Hardware) -> tuple[Model, str]:
     """The fastest way this machine has of running the model, and what its precision is called."""
     slot_length = entry.context_window + entry.sequence_length
     # The native decoder knows no adapters.
-    bits = None if entry.adapters else _native_bits(entry.precision, device)
+    bits = None if entry.adapters else _native_bits(entry.precision, place.name)
     if bits:
         try:
             library = load_library(cache_dir, threads=physical_cores())
@@ -116,9 +138,10 @@ def _load_model(entry: CatalogEntry, folder: Path, *, cache_dir: Path, device: s
     return load_torch_model(
         folder,
         precision=entry.precision,
-        device=device,
+        hardware=place,
         slots=entry.slots,
         slot_length=slot_length,
+        outlier_threshold=entry.outlier_threshold,
         adapters=entry.adapters,
     )
 
@@ -188,5 +211,5 @@ def _read_json(path: Path) -> dict[str, object]:
 
 def _warm_up(model: Model) -> None:
     """One prefill and one decode step: what the model cannot do, it cannot do now."""
-    model.prefill(0, [0, 0], start=0)
+    model.prefill([Chunk(0, [0, 0], 0)])
     model.decode([Row(0, 0, 2)])

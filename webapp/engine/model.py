@@ -1,5 +1,6 @@
 """What the slot engine asks of a model: token ids in, logits out, over a cache of its own making."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +17,21 @@ class Row:
     token_id: int
     position: int
     adapter: str | None = None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of a prompt: the token ids that go into a slot from position `start` on, and its sequence's adapter."""
+
+    slot: int
+    token_ids: list[int]
+    start: int
+    adapter: str | None = None
+
+    @property
+    def end(self) -> int:
+        """The position after the last."""
+        return self.start + len(self.token_ids)
 
 
 class Model(Protocol):
@@ -36,8 +52,12 @@ class Model(Protocol):
     @property
     def cache(self) -> Cache: ...
 
-    def prefill(self, slot: int, token_ids: list[int], *, start: int, adapter: str | None = None) -> None:
-        """Put the keys and values of `token_ids` into a slot, from position `start` on."""
+    def prepare(self, on_progress: Callable[[float], None]) -> None:
+        """Make ready for all decode steps there will be, once, after the first of each kind has been run."""
+        ...
+
+    def prefill(self, chunks: Sequence[Chunk]) -> None:
+        """Put the keys and values of all chunks, each of another slot, into the cache."""
         ...
 
     def decode(self, rows: list[Row]) -> Tensor:
@@ -46,4 +66,12 @@ class Model(Protocol):
 
     def batch(self, slots: int) -> int:
         """How many rows a decode step over the first `slots` slots has; a constant where that does not matter."""
+        ...
+
+    def memory_bytes(self, held: int) -> int:
+        """Memory of weights and cache on the device, where `held` positions are in use."""
+        ...
+
+    def free_memory(self) -> None:
+        """Give back what is kept for later."""
         ...

@@ -3,6 +3,7 @@
 All work on tensors happens in this process's main thread. Knows nothing of sockets or of text.
 """
 
+import dataclasses
 import logging
 import os
 import queue
@@ -13,13 +14,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from webapp.catalog import CatalogEntry, read_catalog
+import msgspec
+
+from webapp.catalog import Catalog, CatalogEntry, CatalogError, read_catalog
 from webapp.engine.connection import PoolConnection
+from webapp.engine.errors import DeviceLost
 from webapp.engine.runner import LoadProgress, Runner
 from webapp.engine.scripted_embeddings import scripted_embeddings
 from webapp.engine.scripted_runner import load_scripted
 from webapp.engine.token_counts import TokenCounts
 from webapp.engine_keys import EngineKeys, read_engine_keys
+from webapp.machine import find_machine
+from webapp.placement import Place
 from webapp.settings import Settings
 from webapp.wire.messages import (
     REMOTE_PREFIX,
@@ -46,7 +52,9 @@ LoadRunner = Callable[[CatalogEntry, LoadProgress], Runner]
 class Engine:
     """One model's runner and its line to the pool."""
 
-    def __init__(self, entry: CatalogEntry, *, engine_id: str, address: str, keys: EngineKeys | None = None) -> None:
+    def __init__(
+        self, entry: CatalogEntry, *, engine_id: str, address: str, device: str = "", keys: EngineKeys | None = None
+    ) -> None:
         self._entry = entry
         self._runner: Runner | None = None
         self._load_fraction = 0.0
@@ -57,7 +65,7 @@ class Engine:
         # Dispatches that were not started yet, by lease.
         self._arrived: dict[int, Dispatch] = {}
         self._token_counts = TokenCounts()
-        hello = EngineHello(engine_id=engine_id, pid=os.getpid(), model=entry.name)
+        hello = EngineHello(engine_id=engine_id, pid=os.getpid(), model=entry.name, device=device)
         self._connection = PoolConnection(address, hello, self._heartbeat, keys=keys)
 
     def run(self, load_runner: LoadRunner) -> None:
@@ -72,9 +80,15 @@ class Engine:
             raise SystemExit(1) from error
         self._runner = runner
         self._load_fraction = 1.0
-        while self._take_turn(runner):
-            pass
-        self._connection.close()
+        try:
+            while self._take_turn(runner):
+                pass
+        except DeviceLost as lost:
+            # The pool sees a crash, and gives what ran here to the next engine.
+            log.critical("%s is lost: %s", runner.device, lost)
+            raise SystemExit(1) from lost
+        finally:
+            self._connection.close()
 
     def _take_turn(self, runner: Runner) -> bool:
         """Take what the pool says, then one step; False at the end."""
@@ -146,31 +160,58 @@ class Engine:
         )
 
 
-def main(settings: Settings, *, model: str, engine_id: str) -> None:
-    """The entry of `python -m webapp engine`, which the pool starts."""
+def main(settings: Settings, model: str, *, engine_id: str, device: str | None, slots: int | None) -> None:
+    """The entry of `python -m webapp engine`, which the pool starts.
+
+    Without a device it is that of the settings, without slots they are the entry's.
+    """
     # Ctrl+C in a terminal reaches the whole process group; the pool stops its engines in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     entry = read_catalog(settings.models_file).find(model)
-    Engine(entry, engine_id=engine_id, address=settings.engine_address).run(_loader(settings))
+    entry = msgspec.structs.replace(entry, slots=slots or entry.slots)
+    engine = Engine(entry, engine_id=engine_id, address=settings.engine_address, device=device or "")
+    engine.run(_loader(settings, device or settings.device))
 
 
 def join(settings: Settings, *, model: str, pool_address: str, keys_folder: Path) -> None:
-    """The entry of `python -m webapp join`: an engine of a pool on another machine. Raises SettingInvalid."""
+    """The entry of `python -m webapp join`: an engine of a pool on another machine.
+
+    Raises SettingInvalid, and CatalogError where no device of this machine has room.
+    """
     entry = read_catalog(settings.models_file).find(model)
+    place = _place_here(settings, entry)
+    entry = msgspec.structs.replace(entry, slots=place.slots)
     keys = read_engine_keys(keys_folder)
     engine_id = f"{REMOTE_PREFIX}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    log.info("engine %s joins %s with %s", engine_id, pool_address, model)
-    Engine(entry, engine_id=engine_id, address=pool_address, keys=keys).run(_loader(settings))
+    log.info("engine %s joins %s with %s on %s", engine_id, pool_address, model, place.device)
+    Engine(entry, engine_id=engine_id, address=pool_address, keys=keys).run(_loader(settings, place.device))
 
 
-def _loader(settings: Settings) -> LoadRunner:
+def _place_here(settings: Settings, entry: CatalogEntry) -> Place:
+    """The first place for the entry alone: what else runs on this machine is not known here. Raises CatalogError."""
+    machine = dataclasses.replace(find_machine(settings, os.environ), host_budget=None)
+    catalog = Catalog([entry], machine=machine)
+    places = catalog.places(entry)
+    if not places or catalog.obstacle(entry):
+        raise CatalogError(catalog.obstacle(entry) or f"{entry.name} has no engine on this machine.")
+    return places[0]
+
+
+def _loader(settings: Settings, device: str) -> LoadRunner:
     def load(entry: CatalogEntry, on_progress: LoadProgress) -> Runner:
         if entry.weights.scripted:
-            runner = load_scripted(entry, on_progress)
-            return scripted_embeddings(entry) if entry.task == "text-embeddings" else runner
+            said = device if device.startswith("cuda:") else "none"
+            runner = load_scripted(entry, on_progress, device=said)
+            return scripted_embeddings(entry, device=said) if entry.task == "text-embeddings" else runner
         # torch takes seconds to import: the pool has been told hello by now, and a scripted engine needs none.
         from webapp.engine.loader import load_runner
 
-        return load_runner(entry, cache_dir=settings.cache_dir, device=settings.device, on_progress=on_progress)
+        return load_runner(
+            entry,
+            cache_dir=settings.cache_dir,
+            device=device,
+            on_progress=on_progress,
+            cuda_graphs=settings.cuda_graphs,
+        )
 
     return load

@@ -3,6 +3,7 @@
 Knows sequences and slots, nothing of tensors.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -77,30 +78,34 @@ class Scheduler:
         """
         self._is_oldest_first = not self._is_oldest_first
 
-    def next_reading(self, at_most: int) -> Reading | None:
-        """What to prefill next; None where nothing is left.
+    def next_reading(self, at_most: int, *, taken: Collection[Slot] = ()) -> Reading | None:
+        """What to prefill next, beside what is being read into the slots `taken`; None where nothing is left.
 
         A prompt is read once: the others that start alike wait for what they share, and copy it. Where it is their
         turn, the turn goes to the one that reads it.
         """
-        while unread := self._unread():
-            reading = self._read_for(min(unread, key=self._turn), at_most)
-            if reading:
+        passed = set(taken)
+        while unread := [slot for slot in self._unread() if slot not in passed]:
+            slot = min(unread, key=self._turn)
+            reading = self._read_for(slot, at_most)
+            if reading and reading.slot not in taken:
                 return reading
+            if reading:
+                passed.add(slot)
         return None
 
-    def secure(self, slots: list[Slot], count: int) -> list[Slot]:
-        """Make sure of memory for `count` more positions in each slot; returns those that were not preempted for it.
+    def secure(self, growth: dict[Slot, int]) -> list[Slot]:
+        """Make sure of memory for so many more positions in each slot; returns those that were not preempted for it.
 
         Raises OutOfMemory where the only sequence that has a slot needs more than there is.
         """
-        while slots and not self._reclaim(slots, count):
+        while growth and not self._reclaim(growth):
             running = sorted((slot for slot in self._slots if slot.sequence), key=_arrival)
             if len(running) == 1:
-                raise _too_long(len(running[0].cached_ids) + count, self._max_positions)
+                raise _too_long(len(running[0].cached_ids) + growth[running[0]], self._max_positions)
             self._slots.release(running[-1])
-            slots = [slot for slot in slots if slot.sequence]
-        return slots
+            growth = {slot: count for slot, count in growth.items() if slot.sequence}
+        return list(growth)
 
     def forget_idle(self) -> None:
         """Give back all memory that no running sequence needs."""
@@ -134,7 +139,7 @@ class Scheduler:
         assert slot.sequence
         reuse = self._slots.longest_prefix(slot.sequence.token_ids, adapter=slot.adapter)
         gain = reuse.length - len(slot.cached_ids)
-        if gain >= SHORTEST_PREFIX and self._reclaim([slot], gain, source=reuse.source):
+        if gain >= SHORTEST_PREFIX and self._reclaim({slot: gain}, source=reuse.source):
             self._slots.copy(reuse, slot)
 
     def _ahead_of(self, slot: Slot) -> Reuse | None:
@@ -156,26 +161,26 @@ class Scheduler:
         wanted = sum(min(other.position + _HEADROOM, other.most_positions) for other in (*running, sequence))
         return not running or wanted <= self._max_positions
 
-    def _reclaim(self, growing: list[Slot], count: int, *, source: Slot | None = None) -> bool:
-        """Give back what no sequence needs until each growing slot has memory for `count` more; whether it has.
+    def _reclaim(self, growth: dict[Slot, int], *, source: Slot | None = None) -> bool:
+        """Give back what no sequence needs until each growing slot has memory for so many more; whether it has.
 
         `source` is kept: the growth is to be copied from it.
         """
-        stale = [slot for slot in self._slots if slot not in growing]
+        stale = [slot for slot in self._slots if slot not in growth]
         idle = [slot for slot in stale if slot.is_free and slot is not source]
         steps = [
-            *(partial(self._slots.trim, slot, spare=count) for slot in growing),
+            *(partial(self._slots.trim, slot, spare=count) for slot, count in growth.items()),
             *(partial(self._slots.trim, slot) for slot in stale),
             *(partial(self._slots.forget, slot) for slot in sorted(idle, key=lambda slot: slot.released_at)),
         ]
         for step in steps:
-            if self._has_memory_to_grow(growing, count):
+            if self._has_memory_to_grow(growth):
                 return True
             step()
-        return self._has_memory_to_grow(growing, count)
+        return self._has_memory_to_grow(growth)
 
-    def _has_memory_to_grow(self, slots: list[Slot], count: int) -> bool:
-        return self._slots.held + sum(slot.growth(count) for slot in slots) <= self._max_positions
+    def _has_memory_to_grow(self, growth: dict[Slot, int]) -> bool:
+        return self._slots.held + sum(slot.growth(count) for slot, count in growth.items()) <= self._max_positions
 
 
 def _arrival(slot: Slot) -> int:

@@ -20,12 +20,12 @@ DIMENSIONS = 8
 class ScriptedEmbedder:
     """An Embedder: each word is a token."""
 
-    device = "none"
     precision = "scripted"
     memory_bytes = 0
     batch_tokens = 16
 
-    def __init__(self, entry: CatalogEntry) -> None:
+    def __init__(self, entry: CatalogEntry, device: str) -> None:
+        self.device = device
         self.longest_text = entry.context_window
 
     def read(self, texts: Sequence[str]) -> list[Text]:
@@ -41,9 +41,9 @@ def scripted_vector(text: str) -> list[float]:
     return [zlib.crc32(f"{at}:{text}".encode()) / 2**31 - 1 for at in range(DIMENSIONS)]
 
 
-def scripted_embeddings(entry: CatalogEntry) -> EmbeddingRunner:
-    """A runner for an entry that makes embeddings."""
-    return EmbeddingRunner(ScriptedEmbedder(entry), capacity=entry.slots)
+def scripted_embeddings(entry: CatalogEntry, *, device: str) -> EmbeddingRunner:
+    """A runner for an entry that makes embeddings; it says it is on `device`."""
+    return EmbeddingRunner(ScriptedEmbedder(entry, device), capacity=entry.slots)
 
 
 def _step_seconds(text: str) -> float:

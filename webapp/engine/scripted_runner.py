@@ -170,13 +170,13 @@ class ScriptedRunner:
         return events
 
 
-def load_scripted(entry: CatalogEntry, on_progress: LoadProgress) -> ScriptedRunner:
-    """A runner that is there after the entry's `load_seconds`, with progress on the way."""
+def load_scripted(entry: CatalogEntry, on_progress: LoadProgress, *, device: str = "none") -> ScriptedRunner:
+    """A runner that is there after the entry's `load_seconds`, with progress on the way; it says it is on `device`."""
     started_at = time.monotonic()
     while (seconds := time.monotonic() - started_at) < entry.weights.load_seconds:
         on_progress(seconds / entry.weights.load_seconds)
         time.sleep(LOAD_STEP_SECONDS)
-    return ScriptedRunner(entry)
+    return ScriptedRunner(entry, device)
 
 
 def _prompt(request: GenerationRequest) -> str:

@@ -1,21 +1,21 @@
 """The slot engine: continuous batching of one model's sequences, each in its own slot of a static cache.
 
-A step reads at most one chunk, of one or more waiting prompts, then decodes one token for every ready sequence. Prefill
-covers all but the newest token; that one always goes through the decode step, so only there is sampled.
+A step reads a number of tokens, of one or more waiting prompts together, then decodes one token for every ready
+sequence. Prefill covers all but the newest token; that one always goes through the decode step, so only there is
+sampled.
 """
 
 import logging
 
 import msgspec
-import torch
 from transformers import PreTrainedTokenizerFast
 
 from webapp.engine.chat_template import offered_form, prompt_token_ids
 from webapp.engine.constraints import Constraints, GrammarConstraint
-from webapp.engine.decoding import Decoder, NextToken, is_out_of_memory
+from webapp.engine.decoding import Decoder, NextToken, is_out_of_memory, raise_if_lost
 from webapp.engine.detokenizer import TokenizerDetokenizer, open_ids, special_ids
 from webapp.engine.errors import ContextWindowExceeded, EngineError, FeatureUnsupported, OutOfMemory
-from webapp.engine.model import Model
+from webapp.engine.model import Chunk, Model
 from webapp.engine.scheduler import Scheduler
 from webapp.engine.sequence import Sequence
 from webapp.engine.slots import Slot, SlotTable
@@ -65,9 +65,7 @@ class SlotRunner:
 
     @property
     def memory_bytes(self) -> int:
-        if self.device.startswith("cuda"):
-            return torch.cuda.memory_allocated(self.device)
-        return self._model.weight_bytes + self._slots.held * self._model.cache.bytes_per_position
+        return self._model.memory_bytes(self._slots.held)
 
     def start(self, dispatch: Dispatch) -> LeaseEvent:
         try:
@@ -136,40 +134,58 @@ class SlotRunner:
         # In tokens at the start of a prompt; those further on cost more.
         budget = float(self._chunk())
         self._scheduler.begin_turn()
-        while budget >= _FEWEST_AT_ONCE and (reading := self._scheduler.next_reading(int(budget))):
-            sequence = reading.slot.sequence
-            assert sequence
-            cost = 1 + self._model.cost_of_context * len(reading.slot.cached_ids)
-            count = min(reading.count, max(_FEWEST_AT_ONCE, int(budget / cost)))
+        while budget >= _FEWEST_AT_ONCE:
             try:
-                self._read(reading.slot, sequence, count)
-            except Exception as error:
-                events.append(self._fail(sequence, error))
-            budget -= count * cost
+                counts, budget = self._gather(budget)
+            except OutOfMemory as error:
+                # It is alone.
+                return events + [self._fail(slot.sequence, error) for slot in self._slots if slot.sequence]
+            if not counts:
+                break
+            events += self._read(counts)
         return events
 
     def _chunk(self) -> int:
         return self._model.prefill_chunk_beside_streams if self._scheduler.ready() else self._model.prefill_chunk
 
-    def _read(self, slot: Slot, sequence: Sequence, count: int) -> None:
-        """Prefill one chunk, unless the sequence has to give way for want of memory."""
-        if not self._scheduler.secure([slot], count):
-            return
-        start = len(slot.cached_ids)
-        chunk = sequence.token_ids[start : start + count]
+    def _gather(self, budget: float) -> tuple[dict[Slot, int], float]:
+        """How many tokens of which prompts to read at once, and what that leaves of the budget. Raises OutOfMemory."""
+        counts: dict[Slot, int] = {}
+        while budget >= _FEWEST_AT_ONCE and (reading := self._scheduler.next_reading(int(budget), taken=counts)):
+            cost = 1 + self._model.cost_of_context * len(reading.slot.cached_ids)
+            counts[reading.slot] = min(reading.count, max(_FEWEST_AT_ONCE, int(budget / cost)))
+            budget -= counts[reading.slot] * cost
+            # Some may have to give way for want of memory.
+            counts = {slot: counts[slot] for slot in self._scheduler.secure(counts)}
+        return counts, budget
+
+    def _read(self, counts: dict[Slot, int]) -> list[LeaseEvent]:
+        """Prefill these; where that fails each alone, so that a bad prompt ends its own sequence only."""
+        chunks = {slot: _chunk(slot, count) for slot, count in counts.items()}
         try:
-            self._model.prefill(slot.index, chunk, start=start, adapter=slot.adapter)
+            self._model.prefill(list(chunks.values()))
         except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            self._free_memory()
-            self._model.prefill(slot.index, chunk, start=start, adapter=slot.adapter)
-        slot.extend(chunk)
+            _log.warning("%d prompts cannot be read together; trying each alone", len(chunks), exc_info=error)
+            if is_out_of_memory(error):
+                self._free_memory()
+            return [event for slot, chunk in chunks.items() for event in self._read_alone(slot, chunk)]
+        for slot, chunk in chunks.items():
+            slot.extend(chunk.token_ids)
+        return []
+
+    def _read_alone(self, slot: Slot, chunk: Chunk) -> list[LeaseEvent]:
+        assert slot.sequence
+        try:
+            self._model.prefill([chunk])
+        except Exception as error:
+            return [self._fail(slot.sequence, error)]
+        slot.extend(chunk.token_ids)
+        return []
 
     def _decode(self) -> list[LeaseEvent]:
         ready = self._scheduler.ready()
         try:
-            ready = self._scheduler.secure(ready, 1)
+            ready = self._scheduler.secure(dict.fromkeys(ready, 1))
         except OutOfMemory as error:
             return [self._fail(slot.sequence, error) for slot in ready if slot.sequence]
         if not ready:
@@ -204,8 +220,7 @@ class SlotRunner:
 
     def _free_memory(self) -> None:
         self._scheduler.forget_idle()
-        if self.device.startswith("cuda"):
-            torch.cuda.empty_cache()
+        self._model.free_memory()
 
     def _fail(self, sequence: Sequence, error: Exception) -> LeaseEvent:
         # What the cache holds of it may be half written, or no numbers at all.
@@ -213,12 +228,19 @@ class SlotRunner:
         return _failed(sequence.dispatch, error)
 
 
+def _chunk(slot: Slot, count: int) -> Chunk:
+    assert slot.sequence
+    start = len(slot.cached_ids)
+    return Chunk(slot.index, slot.sequence.token_ids[start : start + count], start, slot.adapter)
+
+
 def _event(dispatch: Dispatch, event: Started | Failed) -> LeaseEvent:
     return LeaseEvent(dispatch.generation_id, dispatch.lease, event)
 
 
 def _failed(dispatch: Dispatch, error: Exception) -> LeaseEvent:
-    """The end of a generation that cannot go on. What is no EngineError is a defect, and logged."""
+    """The end of a generation that cannot go on. What is no EngineError is a defect, and logged. Raises DeviceLost."""
+    raise_if_lost(error)
     if is_out_of_memory(error) and not isinstance(error, OutOfMemory):
         error = OutOfMemory("The engine ran out of memory.")
     if not isinstance(error, EngineError):

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from webapp.catalog import Adapter, Precision
-from webapp.engine.cpu import has_fast_bf16
+from webapp.engine.hardware import Hardware
 from webapp.engine.int4_linear import quantise_linears
 from webapp.engine.packed_linear import pack_linears
 from webapp.engine.slot_model import SlotModel
@@ -30,30 +30,51 @@ def load_torch_model(
     folder: Path,
     *,
     precision: Precision,
-    device: str,
+    hardware: Hardware,
     slots: int,
     slot_length: int,
+    outlier_threshold: float | None = None,
     adapters: Sequence[Adapter] = (),
 ) -> tuple[SlotModel, str]:
-    """The model in a precision on a device, and what that precision is called: int4, int8, bf16, fp16 or fp32."""
-    dtype = _dtype(precision, device)
+    """The model in a precision on a device, and what that precision is called: int4, int8, bf16, fp16 or fp32.
+
+    `outlier_threshold` is how int8 is computed, as the catalogue says.
+    """
+    device = hardware.name
+    dtype = _dtype(folder, precision, hardware)
     if precision == "int4" and device == "cpu":
         model = _read(folder, dtype=torch.bfloat16, device=device, quantization=None)
         quantise_linears(model, except_for=model.get_output_embeddings())
     else:
-        model = _read(folder, dtype=dtype, device=device, quantization=_quantization(precision, dtype))
+        quantization = _quantization(precision, dtype, outlier_threshold)
+        model = _read(folder, dtype=dtype, device=device, quantization=quantization)
     # Before the layers are packed: peft looks for kinds that it knows. Those below an adapter are packed all the same.
     lora = _load_adapters(model, adapters) if adapters else None
-    if device == "cpu" and precision != "int8":
+    if precision == "int8":
+        _take_over_int8(model, hardware, outlier_threshold)
+    elif device == "cpu":
         pack_linears(model)
-    return SlotModel(model, slots=slots, slot_length=slot_length, lora=lora), _precision_name(model, precision)
+    slot_model = SlotModel(
+        model,
+        hardware=hardware,
+        slots=slots,
+        slot_length=slot_length,
+        lora=lora,
+        # Outliers are found by asking the device in every layer.
+        is_static=not outlier_threshold,
+    )
+    return slot_model, _precision_name(model, precision)
 
 
-def load_embedding_model(folder: Path, *, precision: Precision, device: str) -> tuple[PreTrainedModel, str]:
+def load_embedding_model(
+    folder: Path, *, precision: Precision, hardware: Hardware, outlier_threshold: float | None = None
+) -> tuple[PreTrainedModel, str]:
     """The model without a head, in a precision on a device, and what that precision is called."""
-    dtype = _dtype(precision, device)
-    quantization = _quantization(precision, dtype)
-    model = _read(folder, dtype=dtype, device=device, quantization=quantization, kind=AutoModel)
+    dtype = _dtype(folder, precision, hardware)
+    quantization = _quantization(precision, dtype, outlier_threshold)
+    model = _read(folder, dtype=dtype, device=hardware.name, quantization=quantization, kind=AutoModel)
+    if precision == "int8":
+        _take_over_int8(model, hardware, outlier_threshold)
     return model, _precision_name(model, precision)
 
 
@@ -62,6 +83,16 @@ def _load_adapters(model: PreTrainedModel, adapters: Sequence[Adapter]) -> "Adap
     from webapp.engine.adapters import load_adapters
 
     return load_adapters(model, adapters)
+
+
+def _take_over_int8(model: PreTrainedModel, hardware: Hardware, outlier_threshold: float | None) -> None:
+    # bitsandbytes need not be installed where nothing is int8.
+    from webapp.engine.int8_linear import take_over_linears
+
+    if outlier_threshold is None:
+        take_over_linears(model, hardware.int8_product(model.dtype))
+    elif outlier_threshold == 0:
+        take_over_linears(model, None)
 
 
 def _precision_name(model: PreTrainedModel, precision: Precision) -> str:
@@ -84,17 +115,18 @@ def _read(
     ).eval()
 
 
-def _quantization(precision: Precision, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+def _quantization(
+    precision: Precision, dtype: torch.dtype, outlier_threshold: float | None
+) -> BitsAndBytesConfig | None:
     if precision == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=outlier_threshold or 0.0)
     if precision == "int4":
         return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
     return None
 
 
-def _dtype(precision: Precision, device: str) -> torch.dtype:
+def _dtype(folder: Path, precision: Precision, hardware: Hardware) -> torch.dtype:
     if precision == "fp32":
         return torch.float32
-    if device == "cpu":
-        return torch.bfloat16 if has_fast_bf16() else torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    files = AutoConfig.from_pretrained(folder, local_files_only=True).dtype
+    return hardware.full_dtype(files if isinstance(files, torch.dtype) else None)

@@ -104,7 +104,6 @@ class Dispatcher:
             residency=self._residency,
             metrics=self._metrics,
             journal=journal,
-            memory_budget=catalog.memory_budget,
         )
         self._assignment = Assignment(roster, line, self._residency, self._endings, self.outbox, self._metrics)
 
@@ -232,9 +231,9 @@ class Dispatcher:
             self.outbox.send(engine_id, AskHello())
             return
         is_remote = engine_id.startswith(REMOTE_PREFIX)
-        post = self._post_for(message.model, is_remote=is_remote)
+        post = self._post_for(message, is_remote=is_remote)
         if post is None:
-            log.warning("engine %s has no place here: %s", engine_id, message.model)
+            log.warning("engine %s has no place here: %s %s", engine_id, message.model, message.device)
             self.outbox.send(engine_id, EngineStop())
             return
         post.started(engine_id, 0 if is_remote else message.pid, now)
@@ -243,14 +242,15 @@ class Dispatcher:
         if post.is_connected:
             self.ping_engine(post)
 
-    def _post_for(self, model: str, *, is_remote: bool) -> Engine | None:
+    def _post_for(self, hello: EngineHello, *, is_remote: bool) -> Engine | None:
         try:
-            entry = self._catalog.find(model)
+            entry = self._catalog.find(hello.model)
         except ModelNotFound:
             return None
         if is_remote:
             return self._roster.add_remote(entry)
-        return next((engine for engine in self._roster.ensure(entry) if not engine.is_started), None)
+        vacant = [engine for engine in self._roster.ensure(entry) if not engine.is_started]
+        return next((engine for engine in vacant if hello.device in ("", engine.place.device)), None)
 
     def _take_heartbeat(self, engine: Engine, heartbeat: EngineHeartbeat, now: float) -> None:
         was_ready, was_fraction = engine.is_ready, engine.load_fraction

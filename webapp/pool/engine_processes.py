@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from webapp.device_search import engine_environ
 from webapp.pool.roster import Engine
 
 log = logging.getLogger(__name__)
@@ -41,16 +42,19 @@ class EngineProcesses:
         It finds its settings in the environment, as the pool did.
         """
         engine_id = f"{os.getpid()}-{next(self._numbers)}"
+        place = engine.place
         command = [sys.executable, "-m", "webapp", "engine", "--model", engine.entry.name, "--engine-id", engine_id]
+        command += ["--device", place.device, "--slots", str(place.slots)]
         try:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_ENGINE_DEFAULTS | os.environ)
+            environ = engine_environ(_ENGINE_DEFAULTS | os.environ)
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environ)
         except OSError as error:
             # No memory for another process, or none allowed: the pool and its other engines go on.
             engine.error = f"its process cannot be started: {error.strerror}"
             return False
         self._children[child.pid] = child
         engine.started(engine_id, child.pid, now)
-        log.info("engine %s starts: %s (pid %d)", engine_id, engine.entry.name, child.pid)
+        log.info("engine %s starts: %s on %s (pid %d)", engine_id, engine.entry.name, place.device, child.pid)
         if not self.watch(engine):
             child.kill()
             child.wait()

@@ -133,12 +133,16 @@ class _Snapshot(Collector):
         memory = {post: engine.memory_bytes for post, engine in posts.items()}
         yield _gauge("jeton_engine_memory_bytes", "Weights and cache.", memory, *_POST)
         taken = {post: engine.taken_bytes for post, engine in posts.items()}
-        yield _gauge("jeton_engine_taken_bytes", "What it counts against the memory budget.", taken, *_POST)
+        yield _gauge("jeton_engine_taken_bytes", "What it counts against its device's budget.", taken, *_POST)
         restarts = {post: engine.restarts for post, engine in posts.items()}
         yield _counter("jeton_engine_restarts", "Processes lost on this post.", restarts, *_POST)
-        if self.state.memory_budget is not None:
-            budget = {(): self.state.memory_budget}
-            yield _gauge("jeton_memory_budget_bytes", "What all engines may take together.", budget)
+        devices = {(*post, engine.device, engine.precision): 1 for post, engine in posts.items()}
+        yield _gauge("jeton_engine_info", "1; where the engine runs.", devices, *_POST, "device", "precision")
+        memories = self.state.memories
+        budgets = {(each.device,): each.budget_bytes for each in memories if each.budget_bytes is not None}
+        yield _gauge("jeton_memory_budget_bytes", "What all engines may take together.", budgets, "device")
+        sums = {(each.device,): each.taken_bytes for each in memories}
+        yield _gauge("jeton_memory_taken_bytes", "What all engines count against it.", sums, "device")
 
     def _posts(self) -> dict[tuple[str, str], EngineState]:
         """Engines by model and by their number in it, which stays while processes come and go."""

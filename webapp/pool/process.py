@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 import zmq
 
-from webapp.catalog import read_catalog
+from webapp.machine import read_catalog_here
 from webapp.pool.dispatcher import Dispatcher
 from webapp.pool.engine_processes import EngineProcesses
 from webapp.pool.journal import Journal
@@ -23,8 +23,9 @@ from webapp.pool.recording import Recording
 from webapp.pool.remote_door import RemoteDoor
 from webapp.pool.roster import Roster
 from webapp.pool.waiting_line import WaitingLine
-from webapp.processes import end_with_parent
+from webapp.processes import SUPERVISOR_VARIABLE, end_with_parent
 from webapp.settings import SettingInvalid, Settings
+from webapp.start_plan import plan_lines
 from webapp.wire.codec import decode_engine_to_pool, decode_web_to_pool, encode
 from webapp.wire.messages import REMOTE_PREFIX, EngineStop
 
@@ -50,12 +51,12 @@ class Pool:
     """The sockets and the loop around a dispatcher."""
 
     def __init__(self, settings: Settings) -> None:
-        catalog = read_catalog(
-            settings.models_file,
-            has_stand_ins=settings.is_stand_in_allowed,
-            memory_budget=settings.memory_budget,
-        )
-        self._roster = Roster()
+        catalog = read_catalog_here(settings, os.environ)
+        # A supervisor has printed it.
+        if SUPERVISOR_VARIABLE not in os.environ:
+            for line in plan_lines(catalog):
+                log.info(line)
+        self._roster = Roster(catalog)
         for entry in catalog.at_start:
             self._roster.ensure(entry)
         self._processes = EngineProcesses()

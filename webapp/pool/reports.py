@@ -31,7 +31,6 @@ class Reports:
         residency: Residency,
         metrics: Metrics,
         journal: JournalState,
-        memory_budget: int | None,
     ) -> None:
         self._generations = generations
         self._roster = roster
@@ -41,7 +40,6 @@ class Reports:
         self._residency = residency
         self._metrics = metrics
         self._journal = journal
-        self._memory_budget = memory_budget
 
     def state(self, ask: int, now: float) -> PoolState:
         """The whole pool at this moment."""
@@ -50,11 +48,11 @@ class Reports:
             epoch=self._epoch,
             pid=os.getpid(),
             parent_pid=os.getppid(),
-            engines=[engine.state(now, taken_bytes=self._residency.taken_bytes(engine)) for engine in self._roster],
+            engines=[engine.state(now, taken=self._residency.taken(engine)) for engine in self._roster],
             web_processes=self._readers.states(),
             waiting=self._line.counts(),
             running=sum(len(engine.leases) for engine in self._roster),
-            memory_budget=self._memory_budget,
+            memories=self._residency.memories(),
         )
 
     def metrics(self, ask: int, now: float) -> MetricsText:

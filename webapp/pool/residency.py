@@ -1,4 +1,6 @@
-"""Which engines are loaded: who starts, who unloads, within the memory budget. Knows no sockets and no processes.
+"""Which engines are loaded: who starts, who unloads, within the memory budgets. Knows no sockets and no processes.
+
+There is one budget for the machine's own memory and one for each CUDA device's; an engine on a device takes of both.
 
 Engines of models that are loaded at the start stay. Any other starts when somebody waits for its model, and ends
 after an idle time, or when its memory is wanted: idle engines first, the longest unused first of all; then
@@ -9,24 +11,31 @@ served those it was loaded for. For a model that has failed to load again and ag
 
 import logging
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from webapp.catalog import Catalog, CatalogEntry
+from webapp.devices import CPU
+from webapp.placement import CUDA_CONTEXT_BYTES, Amounts
 from webapp.pool.outbox import Outbox
 from webapp.pool.roster import Engine, EngineKeeper, Roster, load_failure
 from webapp.pool.waiting_line import WaitingLine
-from webapp.wire.messages import EngineStop
+from webapp.wire.messages import EngineStop, MemoryState
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Plan:
-    """Posts that may start now, models that wait for memory in the order of arrival, bytes that have to come free."""
+    """Posts that may start now, and models that wait for memory in the order of arrival.
+
+    `wanted` are bytes that have to come free, by whose memory they are: one of these would do.
+    """
 
     startable: list[Engine]
     blocked: list[str]
-    wanted_bytes: float
+    wanted: list[dict[str, float]]
 
 
 class Residency:
@@ -53,14 +62,24 @@ class Residency:
 
     # --- what others ask ---------------------------------------------------------------------------
 
-    def taken_bytes(self, engine: Engine) -> int:
-        """What counts against the budget: what the engine is said to take, or more where it has grown past that."""
-        if engine.is_remote:
-            return 0
+    def taken(self, engine: Engine) -> Amounts:
+        """What counts against the budgets: what the engine is said to take, or more where it has grown past that."""
+        needed = engine.place.needed
         if engine.is_ready:
-            return max(engine.needed_bytes, self._measured_bytes(engine))
+            measured = self._measured(engine)
+            return {memory: max(size, measured.get(memory, 0)) for memory, size in needed.items()}
         # While it loads it takes more for a moment, which nobody is to be unloaded for.
-        return engine.needed_bytes if engine.is_started or not engine.is_on_demand else 0
+        return needed if engine.is_started or not engine.is_on_demand else {}
+
+    def memories(self) -> list[MemoryState]:
+        """Each memory with its budget and what is taken of it."""
+        taken = self._total(self._roster)
+        machine = self._catalog.machine
+        titles = {device.name: device.title for device in machine.devices}
+        return [
+            MemoryState(device=name, title=titles.get(name, ""), budget_bytes=budget, taken_bytes=taken[name])
+            for name, budget in machine.budgets.items()
+        ]
 
     def obstacle(self, entry: CatalogEntry) -> str | None:
         """Why no engine of this model can be loaded, whoever makes room; None where one is, or can be."""
@@ -69,11 +88,12 @@ class Residency:
         obstacle = self._catalog.obstacle(entry)
         if obstacle or entry.is_loaded_at_start:
             return obstacle
-        if self._has_failed_often(entry.name) and entry.needed_bytes > self._free_bytes():
+        posts = self._roster.of_model(entry.name)
+        if self._has_failed_often(entry.name) and not any(_fits(post, self._free()) for post in posts):
             return f"{load_failure(entry.name)} It is tried again once memory is free."
         # Those that stay may have grown past what they are said to take.
-        kept = sum(self.taken_bytes(engine) for engine in self._roster if not engine.is_on_demand)
-        return self._catalog.memory_obstacle(entry, kept_bytes=kept)
+        kept = self._total(engine for engine in self._roster if not engine.is_on_demand)
+        return self._catalog.memory_obstacle(entry, kept=kept)
 
     def is_blocked(self, model: str) -> bool:
         """Whether those who wait for this model wait for memory that others still take."""
@@ -103,26 +123,43 @@ class Residency:
         for engine in self._on_demand():
             if not engine.is_in_use and not engine.is_stopping and (engine.is_draining or self._is_idle(engine, now)):
                 self._stop(engine)
-        failing = {model for model in self._line.models() if self._has_failed_often(model)}
-        return resumed | blocked | changed | failing
+        waiting = self._line.models()
+        failing = {model for model in waiting if self._has_failed_often(model)}
+        # An earlier pool may have taken them, on a machine that had a device for them.
+        homeless = {model for model in waiting if not self._roster.of_model(model)}
+        return resumed | blocked | changed | failing | homeless
 
     def _plan(self, now: float) -> _Plan:
-        free = self._free_bytes()
+        free = self._free()
         startable: list[Engine] = []
         models = self._line.models()
         for place, model in enumerate(models):
             has_engine = self._has_engine(model)
-            for engine in self._roster.of_model(model):
-                if not engine.is_on_demand or not _is_due(engine, now):
+            for engine in self._due_on_demand(model, free, now):
+                if not self._is_justified(engine, startable):
                     continue
-                if engine.needed_bytes <= free:
+                if _fits(engine, free):
                     startable.append(engine)
-                    free -= engine.needed_bytes
+                    free = {memory: free[memory] - engine.place.needed.get(memory, 0) for memory in free}
                     has_engine = True
-                elif not has_engine and not engine.has_failed_often:
-                    # Nobody behind takes what the first one waits for.
-                    return _Plan(startable, models[place:], engine.needed_bytes - free)
-        return _Plan(startable, [], -free)
+            able = [engine for engine in self._due_on_demand(model, free, now) if not engine.has_failed_often]
+            if able and not has_engine:
+                # Nobody behind takes what the first one waits for.
+                return _Plan(startable, models[place:], _unlike([_lack(engine, free) for engine in able]))
+        return _Plan(startable, [], [{memory: -size for memory, size in free.items() if size < 0}])
+
+    def _due_on_demand(self, model: str, free: dict[str, float], now: float) -> list[Engine]:
+        """The model's vacant posts that may start, that on the device with most room first."""
+        due = [engine for engine in self._roster.of_model(model) if engine.is_on_demand and _is_due(engine, now)]
+        return sorted(due, key=lambda engine: -free.get(engine.place.device, 0.0))
+
+    def _is_justified(self, engine: Engine, startable: list[Engine]) -> bool:
+        """Whether more wait than find a place on the other devices; those of one device start together."""
+        others = [post for post in self._roster.of_model(engine.entry.name) if post.is_started or post in startable]
+        if not others or any(post.place.device == engine.place.device for post in others):
+            return True
+        coming = sum(max(0, post.room) if post.is_ready else post.place.slots for post in others)
+        return self._line.length(engine.entry.name) > coming
 
     def _claim_memory(self, plan: _Plan, now: float) -> set[str]:
         """Mark the engines whose memory is wanted, and no others; the models of those that may take more than before.
@@ -153,16 +190,35 @@ class Residency:
                 engine.last_used_at,
             )
         )
-        loaded = sum(engine.is_started for engine in self._roster)
+        # Where more than one device would do: the one whose engines can be spared best.
+        ways = [self._enough_of(candidates, wanted, since) for wanted in plan.wanted]
+        _, victims = min(ways, key=lambda way: (not way[0], *self._hardship(way[1], since)))
+        return victims
+
+    def _enough_of(
+        self, candidates: list[Engine], wanted: dict[str, float], since: float | None
+    ) -> tuple[bool, list[Engine]]:
+        """Whether these engines have what is wanted, and the first of them that have."""
+        left = dict(wanted)
+        loaded = sum(engine.is_started and _takes_any(engine, wanted) for engine in self._roster)
         victims: list[Engine] = []
-        wanted_bytes = plan.wanted_bytes
         for engine in candidates:
             # The only one would be loaded again for the next who comes, and be as large.
             is_last = since is None and len(victims) + 1 == loaded
-            if wanted_bytes > 0 and not is_last:
+            if not is_last and any(size > 0 for memory, size in left.items() if engine.place.needed.get(memory)):
                 victims.append(engine)
-                wanted_bytes -= self.taken_bytes(engine)
-        return victims
+                taken = self.taken(engine)
+                left = {memory: size - taken.get(memory, 0) for memory, size in left.items()}
+        return all(size <= 0 for size in left.values()), victims
+
+    def _hardship(self, victims: list[Engine], since: float | None) -> tuple[int, int, int, float]:
+        """How hard it is to do without these: less where they go already, are idle, and have long been unused."""
+        return (
+            sum(self._serves_first(engine, since) for engine in victims),
+            sum(engine.is_in_use for engine in victims),
+            sum(not engine.is_stopping for engine in victims),
+            max((engine.last_used_at for engine in victims), default=0.0),
+        )
 
     def _is_dispensable(self, engine: Engine, since: float | None, now: float) -> bool:
         if engine.is_stopping:
@@ -197,9 +253,14 @@ class Residency:
             # While it loads it hears nothing.
             self._processes.kill(engine)
 
-    def _free_bytes(self) -> float:
-        budget = self._catalog.memory_budget
-        return math.inf if budget is None else budget - sum(map(self.taken_bytes, self._roster))
+    def _free(self) -> dict[str, float]:
+        return self._catalog.machine.room(self._total(self._roster))
+
+    def _total(self, engines: Iterable[Engine]) -> Counter[str]:
+        total = Counter[str]()
+        for engine in engines:
+            total.update(self.taken(engine))
+        return total
 
     def _has_engine(self, model: str) -> bool:
         return any(engine.is_started for engine in self._roster.of_model(model))
@@ -214,11 +275,29 @@ class Residency:
     def _on_demand(self) -> list[Engine]:
         return [engine for engine in self._roster if engine.is_on_demand and engine.is_started]
 
-    def _measured_bytes(self, engine: Engine) -> int:
-        beat = engine.heartbeat
-        on_device = beat.memory_bytes if beat and beat.device.startswith("cuda") else 0
-        return self._processes.resident_bytes(engine) + on_device
+    def _measured(self, engine: Engine) -> Amounts:
+        reserved = engine.heartbeat.memory_bytes if engine.heartbeat else 0
+        on_device = reserved + CUDA_CONTEXT_BYTES if reserved else 0
+        return {engine.place.device: on_device} | {CPU: self._processes.resident_bytes(engine)}
 
 
 def _is_due(engine: Engine, now: float) -> bool:
     return not engine.is_started and now >= engine.start_due_at
+
+
+def _fits(engine: Engine, free: dict[str, float]) -> bool:
+    return all(size <= free[memory] for memory, size in engine.place.needed.items())
+
+
+def _lack(engine: Engine, free: dict[str, float]) -> dict[str, float]:
+    """What has to come free for it."""
+    return {memory: size - free[memory] for memory, size in engine.place.needed.items() if size > free[memory]}
+
+
+def _takes_any(engine: Engine, wanted: dict[str, float]) -> bool:
+    return any(engine.place.needed.get(memory) for memory in wanted)
+
+
+def _unlike(wants: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Each of them once."""
+    return [want for index, want in enumerate(wants) if want not in wants[:index]]

@@ -1,4 +1,4 @@
-"""The engines the pool has, would have and had: one post for each model and device. Knows no sockets.
+"""The engines the pool has, would have and had: a post for each model and place to run it. Knows no sockets.
 
 A post stays while engines come and go on it, so that restarts are counted and spaced out.
 """
@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from webapp.catalog import CatalogEntry
+from webapp.catalog import Catalog, CatalogEntry
+from webapp.placement import Amounts, Place
 from webapp.pool.generation_log import Generation
 from webapp.wire.messages import EngineHeartbeat, EngineState, EngineStateName
 
@@ -31,6 +32,8 @@ class Engine:
     """One post and the engine process on it. Times are monotonic seconds."""
 
     entry: CatalogEntry
+    # The device it runs on, its slots, and what it is said or estimated to take, whether it is loaded or not.
+    place: Place
     # Its process is on another machine: nobody here starts, ends or counts it.
     is_remote: bool = False
     engine_id: str = ""
@@ -56,11 +59,6 @@ class Engine:
     is_stopping: bool = False
     # Its process ended by itself, or had to be ended because it hung in a step: what ran on it may be why.
     has_crashed: bool = False
-    # What it is said or estimated to take, whether it is loaded or not.
-    needed_bytes: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.needed_bytes = 0 if self.is_remote else self.entry.needed_bytes
 
     @property
     def is_ready(self) -> bool:
@@ -164,24 +162,24 @@ class Engine:
         self.heartbeat, self.last_token_at = None, None
         return lost
 
-    def state(self, now: float, *, taken_bytes: int) -> EngineState:
+    def state(self, now: float, *, taken: Amounts) -> EngineState:
         """What /pool.json shows."""
         beat = self.heartbeat
         return EngineState(
             engine_id=self.engine_id,
             pid=self.pid,
             model=self.entry.name,
-            device=beat.device if beat else "",
+            device=(beat.device if beat else "") or self.place.device,
             precision=beat.precision if beat else self.entry.precision,
             state=self.state_name,
             load_fraction=self.load_fraction,
             memory_bytes=beat.memory_bytes if beat else 0,
-            capacity=beat.capacity if beat else self.entry.slots,
+            capacity=beat.capacity if beat else self.place.slots,
             running=len(self.leases),
             restarts=self.restarts,
             seconds_since_token=None if self.last_token_at is None else now - self.last_token_at,
             error=self.error,
-            taken_bytes=taken_bytes,
+            taken_bytes=taken.get(self.place.device, 0),
         )
 
 
@@ -202,9 +200,10 @@ class EngineKeeper(Protocol):
 
 
 class Roster:
-    """All posts, by model."""
+    """All posts, by model: one for each place that the catalogue has found for it on this machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
         self._posts: dict[str, list[Engine]] = {}
 
     def __iter__(self) -> Iterator[Engine]:
@@ -212,11 +211,11 @@ class Roster:
 
     def ensure(self, entry: CatalogEntry) -> list[Engine]:
         """The posts of this model, made at first use."""
-        return self._posts.setdefault(entry.name, [Engine(entry) for _ in range(entry.local_engines)])
+        return self._posts.setdefault(entry.name, [Engine(entry, place) for place in self._catalog.places(entry)])
 
     def add_remote(self, entry: CatalogEntry) -> Engine:
         """A post for an engine on another machine, for as long as it is there."""
-        engine = Engine(entry, is_remote=True)
+        engine = Engine(entry, Place("", entry.slots, {}), is_remote=True)
         self.ensure(entry).append(engine)
         return engine
 

@@ -12,7 +12,7 @@ from flask import Flask, Response, render_template, request
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from webapp.catalog import read_catalog
+from webapp.machine import read_catalog_here
 from webapp.settings import PROJECT_FOLDER, Settings, make_folders, read_settings
 from webapp.web import (
     api_page,
@@ -93,11 +93,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         # See CsrfProtection.
         WTF_CSRF_SSL_STRICT=False,
     )
-    catalog = read_catalog(
-        settings.models_file,
-        has_stand_ins=settings.is_stand_in_allowed,
-        memory_budget=settings.memory_budget,
-    )
+    catalog = read_catalog_here(settings, os.environ)
     database = Database(settings.database_url)
     tokens = ApiTokens(database, known_token=settings.api_token, operator_token=settings.operator_token)
     pool = PoolClient(settings.web_address)

@@ -29,6 +29,7 @@ class ModelChoice:
     install: str
     # The model that answers in its place, where its own weights are missing.
     stand_in_title: str | None
+    # Where it is loaded.
     device: str | None
     is_selectable: bool
 
@@ -37,8 +38,10 @@ def model_choices(catalog: Catalog, state: PoolState | None) -> list[ModelChoice
     """All models that make text, with what the pool says of their engines; None where the pool is away."""
     # Of several engines of one model the one that serves comes last, and counts.
     by_readiness = sorted(state.engines if state else [], key=lambda engine: _READINESS.index(engine.state))
-    engines = {engine.model: engine for engine in by_readiness}
-    return [_choice(entry, catalog, engines) for entry in catalog.entries if _makes_text(entry)]
+    engines: dict[str, list[EngineState]] = {}
+    for engine in by_readiness:
+        engines.setdefault(engine.model, []).append(engine)
+    return [_choice(entry, catalog, engines.get(entry.name, [])) for entry in catalog.entries if _makes_text(entry)]
 
 
 def default_model(catalog: Catalog) -> str:
@@ -52,7 +55,7 @@ def _makes_text(entry: CatalogEntry) -> bool:
     return entry.task == "text-generation"
 
 
-def _choice(entry: CatalogEntry, catalog: Catalog, engines: dict[str, EngineState]) -> ModelChoice:
+def _choice(entry: CatalogEntry, catalog: Catalog, engines: list[EngineState]) -> ModelChoice:
     serving, obstacle = None, None
     try:
         serving = catalog.serving(entry)
@@ -60,7 +63,8 @@ def _choice(entry: CatalogEntry, catalog: Catalog, engines: dict[str, EngineStat
         obstacle = str(error)
     except ModelNotInstalled:
         pass
-    engine = engines.get(entry.name)
+    engine = engines[-1] if engines else None
+    loaded = sorted({each.device for each in engines if each.state in ("idle", "busy") and each.device})
     is_loading = engine is not None and engine.state in ("starting", "loading")
     return ModelChoice(
         name=entry.name,
@@ -74,7 +78,7 @@ def _choice(entry: CatalogEntry, catalog: Catalog, engines: dict[str, EngineStat
         obstacle=obstacle or _failure(engine),
         install=entry.install,
         stand_in_title=serving.title if serving and serving is not entry else None,
-        device=engine.device if engine and engine.device else None,
+        device=", ".join(loaded) or None,
         is_selectable=serving is not None,
     )
 

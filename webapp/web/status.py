@@ -8,6 +8,7 @@ import msgspec
 from flask import Blueprint, Response, request
 
 from webapp.catalog import Catalog
+from webapp.devices import CPU
 from webapp.web.auth import ApiTokens
 from webapp.web.callers import is_local
 from webapp.web.errors import PoolUnavailable
@@ -97,6 +98,7 @@ def _problem(engine: EngineState, *, is_trusted: bool) -> str:
 
 def _describe(state: PoolState, *, is_trusted: bool) -> dict[str, object]:
     processes = _processes(state)
+    own = next((memory for memory in state.memories if memory.device == CPU), None)
     if not is_trusted:
         processes = [_for_strangers(process) for process in processes]
     return {
@@ -104,8 +106,9 @@ def _describe(state: PoolState, *, is_trusted: bool) -> dict[str, object]:
         "answered_by": os.getpid() if is_trusted else None,
         "running": state.running,
         "waiting": state.waiting,
-        "memory_budget": state.memory_budget,
-        "memory_taken": sum(engine.taken_bytes for engine in state.engines),
+        "memory_budget": own.budget_bytes if own else None,
+        "memory_taken": own.taken_bytes if own else 0,
+        "devices": [msgspec.structs.asdict(memory) for memory in state.memories if memory is not own],
         "processes": processes,
     }
 

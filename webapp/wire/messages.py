@@ -177,7 +177,7 @@ class Published(Wire, frozen=True, tag="p"):
 class EngineState(Wire, frozen=True, kw_only=True, tag=False):
     """One engine as the pool sees it. `seconds_since_token` is None before the first.
 
-    `memory_bytes` is what its weights and cache take, `taken_bytes` what it counts against the memory budget.
+    `memory_bytes` is what its weights and cache take, `taken_bytes` what it counts against the budget of its device.
     """
 
     engine_id: str
@@ -201,10 +201,19 @@ class WebState(Wire, frozen=True, tag=False):
     parent_pid: int
 
 
+class MemoryState(Wire, frozen=True, kw_only=True, tag=False):
+    """The memory of a CUDA device, or of the machine itself ("cpu", without a title). Without a budget: no bound."""
+
+    device: str
+    title: str
+    budget_bytes: int | None
+    taken_bytes: int
+
+
 class PoolState(Answer, frozen=True, kw_only=True):
     """The whole pool at one moment. `waiting` counts queued generations for each model.
 
-    `memory_budget` is what all engines may take, in bytes; None is no bound.
+    `memories` are the machine's own and each CUDA device's, with what engines may take of them and what they take.
     """
 
     epoch: str
@@ -214,7 +223,7 @@ class PoolState(Answer, frozen=True, kw_only=True):
     web_processes: list[WebState]
     waiting: dict[str, int]
     running: int
-    memory_budget: int | None = None
+    memories: list[MemoryState] = []
 
 
 class MetricsText(Answer, frozen=True, kw_only=True):
@@ -316,11 +325,12 @@ PoolToEngine = Dispatch | AbortLease | EnginePing | AskHello | CountTokens | Eng
 
 
 class EngineHello(Wire, frozen=True, kw_only=True):
-    """Sent first, and again whenever the pool asks."""
+    """Sent first, and again whenever the pool asks. `device` is where the pool has put it; empty for others."""
 
     engine_id: str
     pid: Pid
     model: str
+    device: str = ""
 
 
 class EngineHeartbeat(Wire, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from webapp.engine.model import Row
+from tests.engine.native.compiling import compiled_sooner
+from webapp.engine.model import Chunk, Row
 from webapp.engine.native import library as native_library
 from webapp.engine.native.library import NativeLibrary, NativeUnavailable, load_library
 from webapp.engine.native.model import NativeModel
@@ -98,7 +99,7 @@ def _logits(model: NativeModel, *, slot: int = 0, chunk: int = 16, token_ids: li
     """The logits after the last token, whose prompt is read in chunks."""
     prompt = token_ids[:-1]
     for start in range(0, len(prompt), chunk):
-        model.prefill(slot, prompt[start : start + chunk], start=start)
+        model.prefill([Chunk(slot, prompt[start : start + chunk], start)])
     return model.decode([Row(slot, token_ids[-1], len(prompt))])[0]
 
 
@@ -175,7 +176,7 @@ def test_a_copied_prefix_gives_the_same_logits_and_a_forgotten_slot_can_be_used_
     expected = _logits(model, slot=0)
 
     model.cache.copy(0, 1, length=37)
-    model.prefill(1, _TOKEN_IDS[37:-1], start=37)
+    model.prefill([Chunk(1, _TOKEN_IDS[37:-1], 37)])
     model.cache.forget(0)
 
     assert torch.equal(model.decode([Row(1, _TOKEN_IDS[-1], len(_TOKEN_IDS) - 1)])[0], expected)
@@ -190,28 +191,31 @@ def test_what_is_kept_of_a_slot_is_not_forgotten(library: NativeLibrary):
     expected = _logits(model)
 
     model.cache.forget(0, start=37)
-    model.prefill(0, _TOKEN_IDS[37:-1], start=37)
+    model.prefill([Chunk(0, _TOKEN_IDS[37:-1], 37)])
 
     assert torch.equal(model.decode([Row(0, _TOKEN_IDS[-1], len(_TOKEN_IDS) - 1)])[0], expected)
 
 
-@pytest.mark.parametrize("bits", [4, 16])
-@pytest.mark.parametrize("processor", ["x86-64-v3", "x86-64-v2"])
-def test_older_processors_compute_the_same(
-    bits: int, processor: str, library: NativeLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.fixture(scope="module", params=["x86-64-v3", "x86-64-v2"])
+def older_library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NativeLibrary:
+    """The library as an older processor would have it."""
     if native_library._NATIVE != "-march=native":
         pytest.skip("these are processors of another kind")
-    monkeypatch.setattr(native_library, "_NATIVE", f"-march={processor}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native_library, "_NATIVE", f"-march={request.param}")
+        try:
+            return load_library(tmp_path_factory.mktemp("older"), threads=2)
+        except NativeUnavailable as error:
+            # Before version 12 g++ has no float16 for processors that have none.
+            pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("bits", [4, 16])
+def test_older_processors_compute_the_same(bits: int, library: NativeLibrary, older_library: NativeLibrary):
     expected = _logits(_native(_llama(), library, bits=bits))
 
-    try:
-        older = load_library(tmp_path, threads=2)
-    except NativeUnavailable as error:
-        # Before version 12 g++ has no float16 for processors that have none.
-        pytest.skip(str(error))
+    logits = _logits(_native(_llama(), older_library, bits=bits))
 
-    logits = _logits(_native(_llama(), older, bits=bits))
     # Without fused products some numbers round the other way.
     assert torch.nn.functional.cosine_similarity(logits, expected, dim=0) > 0.9999
 
@@ -273,7 +277,8 @@ def test_a_sliding_window_shorter_than_a_slot_is_refused(library: NativeLibrary)
         NativeModel(packed, library, slots=1, slot_length=101)
 
 
-def test_a_damaged_library_is_compiled_again(tmp_path: Path):
+def test_a_damaged_library_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(native_library, "_FLAGS", compiled_sooner())
     load_library(tmp_path, threads=1)
     (compiled,) = tmp_path.rglob("*.so")
     size = compiled.stat().st_size

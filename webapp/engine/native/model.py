@@ -3,10 +3,12 @@
 Knows tensors and slots, nothing of sequences, sampling or text.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
-from webapp.engine.model import Row
+from webapp.engine.model import Chunk, Row
 from webapp.engine.native.cache import NativeCache
 from webapp.engine.native.library import LayerStruct, MatrixStruct, ModelStruct, NativeLibrary, NativeUnavailable
 from webapp.engine.native.packing import PackedModel
@@ -67,10 +69,17 @@ class NativeModel:
             head=self._matrix("head", inputs=shape.hidden, outputs=shape.vocabulary, bits=shape.head_bits),
         )
 
-    def prefill(self, slot: int, token_ids: list[int], *, start: int, adapter: str | None = None) -> None:
-        """Put the keys and values of `token_ids` into a slot, from position `start` on. Raises MemoryError."""
-        assert adapter is None
-        rows = [Row(slot, token_id, position) for position, token_id in enumerate(token_ids, start)]
+    def prepare(self, on_progress: Callable[[float], None]) -> None:
+        """Nothing is left to do."""
+
+    def prefill(self, chunks: Sequence[Chunk]) -> None:
+        """Put the keys and values of all chunks into the cache. Raises MemoryError."""
+        assert not any(chunk.adapter for chunk in chunks)
+        rows = [
+            Row(chunk.slot, token_id, position)
+            for chunk in chunks
+            for position, token_id in enumerate(chunk.token_ids, chunk.start)
+        ]
         self._forward(rows, logits=None)
 
     def decode(self, rows: list[Row]) -> Tensor:
@@ -82,6 +91,13 @@ class NativeModel:
     def batch(self, slots: int) -> int:
         """Rows cost what they are, wherever they stand: as if a step had always the same number of them."""
         return 1
+
+    def memory_bytes(self, held: int) -> int:
+        """Memory of weights and cache, of which `held` positions are in use."""
+        return self.weight_bytes + held * self.cache.bytes_per_position
+
+    def free_memory(self) -> None:
+        """Nothing is kept for later."""
 
     @torch.inference_mode()
     def _forward(self, rows: list[Row], *, logits: Tensor | None) -> None:

@@ -169,7 +169,7 @@ class Readiness(Exact):
 
 
 class PoolReport(Exact):
-    """Each of `processes` has a role and a state; engines have more."""
+    """Each of `processes` has a role and a state; engines have more. `devices` are CUDA's, with their memory."""
 
     epoch: str
     answered_by: int | None
@@ -177,6 +177,7 @@ class PoolReport(Exact):
     waiting: dict[str, int]
     memory_budget: int | None
     memory_taken: int
+    devices: list[dict[str, Any]]
     processes: list[dict[str, Any]]
 
 

@@ -1,5 +1,7 @@
 """The routes of shared links in `/openapi.json`: in a frame, as a picture, and what their makers and readers do."""
 
+from functools import partial
+
 from webapp.web import errors
 from webapp.web.links.store import LIFETIMES_DAYS, LONGEST_DETAILS, REPORT_REASONS
 from webapp.web.openapi.parts import PAGE, SENTENCE_OR_PAGE, Answers, operation, parameter, site_refusals
@@ -10,6 +12,9 @@ _FOUND = (errors.LinkNotFound, errors.LinkGone, errors.StorageBusy, errors.Stora
 _CHANGED = (*_FOUND, errors.InvalidFields, errors.LinkForbidden, errors.RateLimitReached)
 _SIGNED = [{"session": [], "csrfToken": []}]
 _FRAGMENT = parameter("HX-Request", TEXT, place="header")
+_operation = partial(operation, tag=SHARED_LINKS)
+# A form of this site, with its session and token.
+_change = partial(_operation, security=_SIGNED)
 
 
 def paths() -> Schema:
@@ -28,43 +33,37 @@ def paths() -> Schema:
 
 
 def _embed() -> Schema:
-    return operation(
+    return _operation(
         "embed",
         "A shared link for a frame on another site. Sets no cookie; who may frame it is a setting.",
         {200: ("The page.", PAGE)} | site_refusals(_FOUND, PAGE),
-        tag=SHARED_LINKS,
         parameters=[parameter("theme", TEXT, place="query", description="`light` or `dark`; else the reader's own.")],
     )
 
 
 def _preview() -> Schema:
-    return operation(
+    return _operation(
         "preview",
         "Its picture, 1200 by 630, for those who unfold links.",
         {200: ("The picture.", {"image/png": {}})} | site_refusals(_FOUND, SENTENCE_OR_PAGE),
-        tag=SHARED_LINKS,
     )
 
 
 def _revoke() -> Schema:
-    return operation(
+    return _change(
         "revoke",
         "Revoke a shared link that this browser has made: its text is deleted.",
         _changed(200, "Its row, with `HX-Request`."),
-        tag=SHARED_LINKS,
-        security=_SIGNED,
         parameters=[_FRAGMENT],
     )
 
 
 def _extend() -> Schema:
     lifetimes = {"enum": [*map(str, LIFETIMES_DAYS), "never"]}
-    return operation(
+    return _change(
         "extend",
         "Keep a shared link that this browser has made for so many days from now on.",
         _changed(200, "Its row, with `HX-Request`."),
-        tag=SHARED_LINKS,
-        security=_SIGNED,
         parameters=[_FRAGMENT],
         requestBody=_form({"lifetime_days": lifetimes}, required=["lifetime_days"]),
     )
@@ -72,45 +71,38 @@ def _extend() -> Schema:
 
 def _report() -> Schema:
     details = TEXT | {"maxLength": LONGEST_DETAILS}
-    return operation(
+    return _change(
         "report",
         "Tell the operator what is wrong with a shared link. Who does is not kept.",
         {201: ("Thank you.", PAGE)} | site_refusals(_CHANGED, PAGE),
-        tag=SHARED_LINKS,
-        security=_SIGNED,
         parameters=[_FRAGMENT],
         requestBody=_form({"reason": {"enum": [*REPORT_REASONS]}, "details": details}, required=["reason"]),
     )
 
 
 def _own_links() -> Schema:
-    return operation(
+    return _operation(
         "ownLinks",
         "The shared links that this browser has made, newest first.",
         {200: ("The page.", PAGE)} | site_refusals((errors.StorageBusy, errors.StorageFull), PAGE),
-        tag=SHARED_LINKS,
         parameters=[parameter("page", TEXT, place="query")],
     )
 
 
 def _take_over() -> Schema:
-    return operation(
+    return _change(
         "takeOver",
         "Let this browser manage the links of another, by its manage key.",
         _changed(303, "To its links."),
-        tag=SHARED_LINKS,
-        security=_SIGNED,
         requestBody=_form({"key": TEXT | {"pattern": "^[A-Za-z0-9_-]{43}$"}}, required=["key"]),
     )
 
 
 def _forget() -> Schema:
-    return operation(
+    return _change(
         "forget",
         "Let this browser forget its manage key. The links stay.",
         {200: ("The page it leads to.", PAGE), 303: ("To the page of links.", PAGE), 400: ("CsrfTokenInvalid", PAGE)},
-        tag=SHARED_LINKS,
-        security=_SIGNED,
     )
 
 
