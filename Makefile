@@ -53,8 +53,9 @@ check: $(DEV_STAMP)
 
 # Three files at once: most tests wait for servers of their own, and the cores have time for others. Some files are
 # one worker's (tests/workers.py).
+# Hundreds of processes start: what they import is compiled once, whatever the environment says of that.
 pytest: $(DEV_STAMP) browser nginx postgres clients
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile
 
 # Debian's Chromium, where this user may install it; the tests say loudly what they leave out without it.
 browser:
