@@ -55,7 +55,7 @@ check: $(DEV_STAMP)
 # one worker's (tests/workers.py).
 # Hundreds of processes start: what they import is compiled once, whatever the environment says of that.
 pytest: $(DEV_STAMP) browser nginx postgres clients
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Debian's Chromium, where this user may install it; the tests say loudly what they leave out without it.
 browser:

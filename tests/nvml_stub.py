@@ -12,6 +12,11 @@ class StubGpu:
     memory_bytes: int = 150_000_000_000
     used_bytes: int = 0
     parts: "list[StubGpu] | None" = None
+    # None where the driver does not say it.
+    capability: tuple[int, int] | None = (9, 0)
+    # The driver keeps it, or its memory, from who is no administrator.
+    is_hidden: bool = False
+    is_memory_hidden: bool = False
 
 
 @dataclass
@@ -26,6 +31,7 @@ class StubNvml:
     NVML_ERROR_LIBRARY_NOT_FOUND = 12
     NVML_ERROR_DRIVER_NOT_LOADED = 9
     NVML_ERROR_NOT_SUPPORTED = 3
+    NVML_ERROR_NO_PERMISSION = 4
     NVML_DEVICE_MIG_ENABLE = 1
 
     class NVMLError(Exception):
@@ -48,11 +54,14 @@ class StubNvml:
 
     def nvmlShutdown(self) -> None:
         self.opened -= 1
+        self._answer("nvmlShutdown")
 
     def nvmlDeviceGetCount(self) -> int:
         return self._answer("nvmlDeviceGetCount", len(self._gpus))
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> StubGpu:
+        if self._gpus[index].is_hidden:
+            raise self.NVMLError(self.NVML_ERROR_NO_PERMISSION)
         return self._gpus[index]
 
     def nvmlSystemGetCudaDriverVersion_v2(self) -> int:
@@ -64,7 +73,14 @@ class StubNvml:
     def nvmlDeviceGetUUID(self, gpu: StubGpu) -> str:
         return gpu.uuid
 
+    def nvmlDeviceGetCudaComputeCapability(self, gpu: StubGpu) -> tuple[int, int]:
+        if gpu.capability is None:
+            raise self.NVMLError(self.NVML_ERROR_NOT_SUPPORTED)
+        return gpu.capability
+
     def nvmlDeviceGetMemoryInfo(self, gpu: StubGpu) -> Memory:
+        if gpu.is_memory_hidden:
+            raise self.NVMLError(self.NVML_ERROR_NO_PERMISSION)
         if not gpu.memory_bytes:
             raise self.NVMLError(self.NVML_ERROR_NOT_SUPPORTED)
         return self._answer("nvmlDeviceGetMemoryInfo", Memory(gpu.memory_bytes, gpu.used_bytes))

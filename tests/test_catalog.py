@@ -495,6 +495,17 @@ def test_shipped_catalogue_has_the_starters_variants_over_the_same_weights_and_l
     assert (starters[1].precision, starters[2].precision) == ("full", "int8")
 
 
+@pytest.mark.parametrize("gigabytes", [1.8, 4, 6, 8, 24])
+def test_shipped_starter_runs_on_a_gpu_of_any_size(gigabytes: float) -> None:
+    machine = Machine(host_budget=6 * 10**9, devices=(Device("cuda:0", "A GPU", round(gigabytes * 2**30)),))
+
+    catalog = read_catalog(PROJECT_FOLDER / "models.toml", machine=machine)
+
+    (starter,) = catalog.at_start
+    (place,) = catalog.places(starter)
+    assert (place.device, place.slots == starter.slots) == ("cuda:0", gigabytes >= 6)
+
+
 def test_entry_that_is_no_longer_there_is_called_by_its_name() -> None:
     catalog = read_catalog(PROJECT_FOLDER / "models.toml")
 

@@ -1,12 +1,15 @@
 """Which CUDA devices are found: by what a driver says, what CUDA_VISIBLE_DEVICES leaves, and what torch can use."""
 
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pynvml
 import pytest
 
 from tests.nvml_stub import StubGpu, StubNvml
+from webapp.catalog import CatalogError
 from webapp.device_search import (
     FoundDevices,
     TorchBuild,
@@ -16,10 +19,13 @@ from webapp.device_search import (
     read_torch_build,
 )
 from webapp.devices import Device, parse_devices
+from webapp.engine.process import join
+from webapp.settings import read_settings
 
 CUDA_13 = TorchBuild("2.13.0+cu130", (13, 0))
 FIRST = StubGpu("GPU-aaaa1111-0000", memory_bytes=150, used_bytes=5)
 SECOND = StubGpu("GPU-aaaa2222-0000", "NVIDIA L4", 24)
+PASCAL = StubGpu("GPU-ffff0000-0000", "NVIDIA GeForce GTX 1070", 8, capability=(6, 1))
 THIRD = StubGpu("GPU-bbbb0000-0000", "NVIDIA L4", 25)
 DIVIDED = StubGpu(
     "GPU-cccc0000-0000",
@@ -38,7 +44,7 @@ def found(
     stub = StubNvml(*gpus, **nvml)
     given = {"CUDA_VISIBLE_DEVICES": visible, "CUDA_DEVICE_ORDER": order}
     environ = {name: value for name, value in given.items() if value is not None}
-    devices = find_devices(environ, stub, torch=lambda: torch)
+    devices = find_devices(environ, stub, torch=lambda: torch, device_file=Path("/nonexistent"))
     assert stub.opened == 0
     return devices
 
@@ -61,6 +67,21 @@ def test_devices_are_those_of_the_driver_in_its_order() -> None:
 def test_machine_without_a_driver_has_no_device_and_nothing_to_say() -> None:
     assert found(FIRST, failing="nvmlInit") == FoundDevices()
     assert found() == FoundDevices()
+
+
+def test_driver_that_breaks_while_it_is_closed_has_said_what_there_is() -> None:
+    assert sizes(found(FIRST, failing="nvmlShutdown", failure=9)) == [150]
+
+
+def test_driver_that_cannot_be_asked_in_a_container_is_told(tmp_path: Path) -> None:
+    without_nvml = StubNvml(FIRST, failing="nvmlInit")
+    device_file = tmp_path / "nvidiactl"
+    device_file.touch()
+
+    devices = find_devices({}, without_nvml, torch=lambda: CUDA_13, device_file=device_file)
+
+    (remark,) = devices.remarks
+    assert devices.devices == () and "state them in JETON_CUDA_DEVICES" in remark
 
 
 def test_this_machine_is_asked_without_torch_and_quickly() -> None:
@@ -86,6 +107,10 @@ def test_device_whose_memory_the_driver_does_not_say_has_to_be_stated_and_others
         (Device("cuda:1", "NVIDIA L4", 24),),
         ("The driver does not say how much memory cuda:0 (NVIDIA GB10) has: state it in JETON_CUDA_DEVICES.",),
     )
+
+
+def test_device_that_is_kept_from_this_process_does_not_count() -> None:
+    assert sizes(found(replace(FIRST, is_hidden=True), SECOND)) == [24]
 
 
 # --- CUDA_VISIBLE_DEVICES ---
@@ -135,6 +160,19 @@ def test_engines_number_devices_as_they_were_found() -> None:
     }
 
 
+def test_engine_that_joins_another_machines_pool_numbers_devices_so_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    models = str(Path(__file__).with_name("models.toml"))
+    settings = read_settings({"JETON_MODELS_FILE": models, "JETON_DEVICE": "cuda", "JETON_CUDA_DEVICES": "none"})
+
+    with pytest.raises(CatalogError, match="is to run on cuda"):
+        join(settings, model="@jeton/scripted", pool_address="tcp://127.0.0.1:1", keys_folder=tmp_path)
+
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
 def test_another_order_of_several_devices_is_told_to_be_left_out() -> None:
     (remark,) = found(FIRST, SECOND, order="FASTEST_FIRST").remarks
     assert remark.startswith("CUDA_DEVICE_ORDER=FASTEST_FIRST is left out")
@@ -163,6 +201,10 @@ def test_part_is_chosen_by_its_uuid(visible: str, expected: list[int]) -> None:
     assert sizes(found(FIRST, DIVIDED, visible=visible)) == expected
 
 
+def test_part_is_found_where_the_memory_of_the_whole_is_told_to_administrators_only() -> None:
+    assert sizes(found(replace(DIVIDED, is_memory_hidden=True))) == [10]
+
+
 def test_with_a_part_there_is_no_whole_gpu() -> None:
     assert sizes(found(FIRST, DIVIDED)) == [10]
 
@@ -181,7 +223,7 @@ def test_torch_without_cuda_leaves_the_processor_and_says_which_can() -> None:
     (remark,) = devices.remarks
     assert devices.devices == ()
     assert remark.startswith("This machine has a GPU (NVIDIA H200) that the installed torch (2.13.0+cpu) cannot use")
-    assert "pip install --force-reinstall torch==2.13.0 --index-url" in remark and remark.endswith("/cu126")
+    assert "pip install torch==2.13.0+cu126 --index-url" in remark and remark.endswith("/cu126")
 
 
 @pytest.mark.parametrize(("driver", "is_usable"), [(13000, True), (13020, True), (14000, True), (12080, False)])
@@ -193,6 +235,38 @@ def test_driver_that_is_older_than_torchs_cuda_leaves_the_processor(driver: int,
     assert is_usable or "whose driver runs CUDA 12.8, and the installed torch was built with CUDA 13.1" in "".join(
         devices.remarks
     )
+
+
+def test_driver_that_is_older_than_torchs_cuda_is_told_which_torch_it_runs() -> None:
+    (remark,) = found(FIRST, cuda=12080).remarks
+    assert remark.endswith("torch==2.13.0+cu126 --index-url https://download.pytorch.org/whl/cu126")
+
+    (remark,) = found(StubGpu("GPU-ffff", capability=(12, 0)), cuda=12080).remarks
+    assert remark.endswith("a newer driver is needed first.")
+
+
+def test_gpu_that_is_too_old_for_torch_leaves_the_processor_and_is_told_which_torch_can() -> None:
+    devices = found(PASCAL)
+
+    (remark,) = devices.remarks
+    assert devices.devices == ()
+    assert "(2.13.0+cu130) does not run on GPUs of its compute capability, 6.1. To install one that can" in remark
+    assert remark.endswith("/cu126")
+    assert sizes(found(PASCAL, torch=TorchBuild("2.13.0+cu126", (12, 6)))) == [8]
+
+
+def test_gpu_that_is_too_old_for_torch_is_left_out_and_others_keep_their_names() -> None:
+    devices = found(PASCAL, SECOND)
+
+    assert devices.devices == (Device("cuda:1", "NVIDIA L4", 24),)
+    assert devices.remarks == (
+        "cuda:0 (NVIDIA GeForce GTX 1070) is left out: the installed torch (2.13.0+cu130) does not run on GPUs of its "
+        "compute capability, 6.1.",
+    )
+
+
+def test_gpu_of_unknown_age_is_used() -> None:
+    assert sizes(found(StubGpu("GPU-ffff", memory_bytes=8, capability=None))) == [8]
 
 
 def test_machine_without_torch_says_so() -> None:

@@ -1,4 +1,4 @@
-"""Which worker of pytest-xdist runs which files (`--dist loadfile`, see the Makefile)."""
+"""Which worker of pytest-xdist runs which files, and in which order (see the Makefile)."""
 
 import zlib
 
@@ -18,6 +18,27 @@ OF_THE_REAL_SERVER = frozenset(
         "tests/server/test_token_counts.py",
     }
 )
+# What takes longest begins first, so that no worker still has half of it before it when the others are done.
+LONGEST_FIRST = (
+    "tests/server/test_real_model.py",
+    "tests/engine/test_slot_runner.py",
+    "tests/server/test_start.py",
+    "tests/browser/",
+    "tests/chaos/test_soak.py",
+    "tests/server/test_journal.py",
+    "tests/server/test_residency.py",
+    "tests/server/test_remote_engines.py",
+    "tests/engine/native/test_model.py",
+    "tests/benchmarks/test_gpu.py",
+    "tests/engine/test_sequence_length.py",
+    "tests/engine/test_precisions.py",
+    "tests/server/test_status.py",
+    "tests/engine/test_adapters.py",
+    "tests/engine/test_loader.py",
+    "tests/security/test_openapi.py",
+    "tests/clients/",
+    "tests/server/",
+)
 # A worker that leaves them closes its browser, and opens another when it comes back. More than there are workers, so
 # that none has much more to do than the others.
 _BROWSERS = 6
@@ -33,6 +54,15 @@ class FilesTogether(LoadFileScheduling):
         if file.startswith("tests/browser/"):
             return f"browser {zlib.crc32(file.encode()) % _BROWSERS}"
         return file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    turns = (at for at, path in enumerate(LONGEST_FIRST) if item.nodeid.startswith(path))
+    return next(turns, len(LONGEST_FIRST))
 
 
 # Not there where the plugin is switched off.

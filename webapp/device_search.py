@@ -1,6 +1,6 @@
 """Which CUDA devices engines can use: what the driver has, what CUDA_VISIBLE_DEVICES leaves of it, what torch can do.
 
-Finds that out without importing torch, in a few milliseconds. Knows no model and no setting of Jeton's.
+Finds that out without importing torch, and without a CUDA context. Knows no model and no setting of Jeton's.
 """
 
 import ast
@@ -16,9 +16,15 @@ from webapp.nvml import Driver, DriverBroken, Gpu, Nvml, ask_driver
 DEVICE_ORDER = "CUDA_DEVICE_ORDER"
 # The order in which NVML, nvidia-smi and so Jeton number devices; CUDA's own default is "the fastest first".
 PCI_BUS_ORDER = "PCI_BUS_ID"
-# Where torch is for machines with a GPU, with the CUDA that drivers of its major version run.
+# Where torch is for machines with a GPU, and what it is built with there: the first that the machine can run is meant.
 _TORCH_INDEX = "https://download.pytorch.org/whl/"
-_TORCH_BUILDS = {12: "cu126", 13: "cu130"}
+_TORCH_BUILDS = {"cu130": (13, 0), "cu126": (12, 6)}
+# Where it is, a GPU can be used, also in a container that has not been given NVML.
+_DEVICE_FILE = Path("/dev/nvidiactl")
+_NO_NVML = (
+    "There is an NVIDIA driver, and its library that tells of GPUs (libnvidia-ml.so.1) is not here: state them in "
+    "JETON_CUDA_DEVICES. A container gets it with NVIDIA_DRIVER_CAPABILITIES=compute,utility."
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,11 @@ def read_torch_build(path: Path) -> TorchBuild | None:
 
 
 def find_devices(
-    environ: Mapping[str, str], nvml: Nvml, *, torch: Callable[[], TorchBuild | None] = installed_torch
+    environ: Mapping[str, str],
+    nvml: Nvml,
+    *,
+    torch: Callable[[], TorchBuild | None] = installed_torch,
+    device_file: Path = _DEVICE_FILE,
 ) -> FoundDevices:
     """The CUDA devices that engines can use, named as torch will name them in `engine_environ`."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
@@ -71,9 +81,12 @@ def find_devices(
         driver = ask_driver(nvml)
     except DriverBroken as error:
         return FoundDevices(remarks=(f"NVIDIA's driver does not work: {error}.",))
+    if driver is None and device_file.exists():
+        return FoundDevices(remarks=(_NO_NVML,))
     if driver is None or not driver.gpus:
         return FoundDevices()
-    if obstacle := _torch_obstacle(driver, torch()):
+    build = torch()
+    if obstacle := _torch_obstacle(driver, build):
         return FoundDevices(remarks=(obstacle,))
     remarks = _order_remarks(driver, environ)
     chosen = list(driver.gpus) if visible is None else _chosen(driver.gpus, _wanted(visible))
@@ -82,15 +95,17 @@ def find_devices(
         remarks.append(f"CUDA shows a process one part of a divided GPU (MIG): {parts[0].title} is used, no other.")
     # As soon as there is one part, CUDA shows no whole GPU either.
     usable = parts[:1] or [gpu for gpu in chosen if not gpu.is_divided]
-    devices = [
-        Device(f"cuda:{number}", gpu.title, gpu.memory_bytes, gpu.used_bytes) for number, gpu in enumerate(usable)
-    ]
-    remarks += [
-        f"The driver does not say how much memory {device.name} ({device.title}) has: state it in JETON_CUDA_DEVICES."
-        for device in devices
-        if not device.memory_bytes
-    ]
-    return FoundDevices(tuple(device for device in devices if device.memory_bytes), tuple(remarks))
+    devices: list[Device] = []
+    for number, gpu in enumerate(usable):
+        device = Device(f"cuda:{number}", gpu.title, gpu.memory_bytes, gpu.used_bytes)
+        name = f"{device.name} ({device.title})"
+        if build and build.cuda and not _runs_on(gpu, build.cuda):
+            remarks.append(f"{name} is left out: the installed torch ({build.version}) {_misfit(gpu)}.")
+        elif not device.memory_bytes:
+            remarks.append(f"The driver does not say how much memory {name} has: state it in JETON_CUDA_DEVICES.")
+        else:
+            devices.append(device)
+    return FoundDevices(tuple(devices), tuple(remarks))
 
 
 def engine_environ(environ: Mapping[str, str]) -> dict[str, str]:
@@ -128,25 +143,45 @@ def _chosen(gpus: tuple[Gpu, ...], wanted: list[str]) -> list[Gpu]:
 
 
 def _torch_obstacle(driver: Driver, torch: TorchBuild | None) -> str:
-    """Why the installed torch cannot use the GPUs that are there; empty where it can."""
-    title = driver.gpus[0].title
+    """Why the installed torch can use none of the GPUs that are there, and what can; empty where it can."""
+    gpu = driver.gpus[0]
+    machine = f"This machine has a GPU ({gpu.title})"
     if torch is None:
-        return f"This machine has a GPU ({title}), and torch is not installed."
+        return f"{machine}, and torch is not installed."
     if torch.cuda is None:
-        version = torch.version.partition("+")[0]
-        build = _TORCH_BUILDS.get(driver.cuda[0], _TORCH_BUILDS[max(_TORCH_BUILDS)])
-        return (
-            f"This machine has a GPU ({title}) that the installed torch ({torch.version}) cannot use. "
-            "To install one that can: "
-            f".venv/bin/pip install --force-reinstall torch=={version} --index-url {_TORCH_INDEX}{build}"
-        )
+        reason = f"{machine} that the installed torch ({torch.version}) cannot use."
     # Within one major version an older driver runs what was built with a newer CUDA.
-    if torch.cuda[0] > driver.cuda[0]:
-        return (
-            f"This machine has a GPU ({title}) whose driver runs CUDA {_dotted(driver.cuda)}, and the installed torch "
-            f"was built with CUDA {_dotted(torch.cuda)}: it needs a newer driver."
+    elif torch.cuda[0] > driver.cuda[0]:
+        reason = (
+            f"{machine} whose driver runs CUDA {_dotted(driver.cuda)}, and the installed torch was built with CUDA "
+            f"{_dotted(torch.cuda)}: it needs a newer driver, or another torch."
         )
-    return ""
+    elif not any(_runs_on(each, torch.cuda) for each in driver.gpus):
+        reason = f"{machine}, and the installed torch ({torch.version}) {_misfit(gpu)}."
+    else:
+        return ""
+    version = torch.version.partition("+")[0]
+    for build, cuda in _TORCH_BUILDS.items():
+        if cuda[0] <= driver.cuda[0] and any(_runs_on(each, cuda) for each in driver.gpus):
+            command = f".venv/bin/pip install torch=={version}+{build} --index-url {_TORCH_INDEX}{build}"
+            return f"{reason} To install one that can: {command}"
+    return f"{reason} For this GPU and its driver there is none: a newer driver is needed first."
+
+
+def _runs_on(gpu: Gpu, cuda: tuple[int, int]) -> bool:
+    """Whether a torch that was built with this CUDA has kernels for the GPU.
+
+    https://github.com/pytorch/pytorch/blob/main/RELEASE.md#pytorch-cuda-support-matrix
+    """
+    if gpu.capability is None:
+        return True
+    least = (7, 5) if cuda >= (13, 0) else (5, 0)
+    return gpu.capability >= least and (cuda >= (12, 8) or gpu.capability < (10, 0))
+
+
+def _misfit(gpu: Gpu) -> str:
+    assert gpu.capability is not None
+    return f"does not run on GPUs of its compute capability, {_dotted(gpu.capability)}"
 
 
 def _order_remarks(driver: Driver, environ: Mapping[str, str]) -> list[str]:

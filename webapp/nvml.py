@@ -3,6 +3,7 @@
 NVML numbers GPUs by their place on the PCI bus. https://docs.nvidia.com/deploy/nvml-api/
 """
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +15,15 @@ Nvml = Any
 class Gpu:
     """A GPU, or a part of one (MIG). Of one that is divided only the `parts` can be used.
 
-    Its memory is 0 where the driver does not say it, as of GPUs that share the machine's.
+    Its memory is 0 where the driver does not say it, as of GPUs that share the machine's; its compute capability, such
+    as (9, 0), None.
     """
 
     uuid: str
     title: str
     memory_bytes: int
     used_bytes: int
+    capability: tuple[int, int] | None = None
     is_part: bool = False
     is_divided: bool = False
     parts: tuple["Gpu", ...] = ()
@@ -48,21 +51,42 @@ def ask_driver(nvml: Nvml) -> Driver | None:
         raise DriverBroken(str(error)) from error
     try:
         count = nvml.nvmlDeviceGetCount()
-        gpus = tuple(_gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count))
+        gpus = tuple(_gpu(nvml, handle) for index in range(count) if (handle := _handle(nvml, index)) is not None)
         number = nvml.nvmlSystemGetCudaDriverVersion_v2()
         return Driver(gpus, (number // 1000, number % 1000 // 10))
     except nvml.NVMLError as error:
         raise DriverBroken(str(error)) from error
     finally:
-        nvml.nvmlShutdown()
+        # One that broke meanwhile cannot even be closed.
+        with contextlib.suppress(nvml.NVMLError):
+            nvml.nvmlShutdown()
+
+
+def _handle(nvml: Nvml, index: int) -> object | None:
+    try:
+        return nvml.nvmlDeviceGetHandleByIndex(index)
+    except nvml.NVMLError as error:
+        if error.value != nvml.NVML_ERROR_NO_PERMISSION:
+            raise
+        # Kept from this process, as batch systems do: CUDA does not count it either.
+        return None
 
 
 def _gpu(nvml: Nvml, handle: object) -> Gpu:
-    gpu = _describe(nvml, handle)
+    gpu = replace(_describe(nvml, handle), capability=_capability(nvml, handle))
     if not _is_divided(nvml, handle):
         return gpu
-    parts = tuple(replace(_describe(nvml, part), is_part=True) for part in _parts(nvml, handle))
+    described = (_describe(nvml, part) for part in _parts(nvml, handle))
+    parts = tuple(replace(part, capability=gpu.capability, is_part=True) for part in described)
     return replace(gpu, is_divided=True, parts=parts)
+
+
+def _capability(nvml: Nvml, handle: object) -> tuple[int, int] | None:
+    try:
+        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    except nvml.NVMLError:
+        return None
+    return major, minor
 
 
 def _describe(nvml: Nvml, handle: object) -> Gpu:
@@ -74,7 +98,8 @@ def _memory(nvml: Nvml, handle: object) -> tuple[int, int]:
     try:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     except nvml.NVMLError as error:
-        if error.value != nvml.NVML_ERROR_NOT_SUPPORTED:
+        # That of a whole GPU that is divided is told to administrators only.
+        if error.value not in (nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_NO_PERMISSION):
             raise
         return 0, 0
     return memory.total, memory.used

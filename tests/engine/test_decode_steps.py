@@ -5,8 +5,8 @@ nothing of the Python around them. What is read from a number at the capture sta
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from tests.engine.driving import Drive, request
 from tests.engine.tiny import tiny_runner
+from webapp.engine import cuda
 from webapp.engine.cuda import compiled_layers
 from webapp.engine.decode_steps import Capture, Captured, CapturedSteps, DecodeSteps, Step, Way
 from webapp.engine.hardware import Processor
@@ -110,6 +111,68 @@ def test_a_way_that_does_not_work_is_left_and_the_log_says_why(
     assert "cannot be captured badly" in caplog.messages[0] and reason in caplog.messages[0]
     assert caplog.messages[1] == "decode steps are captured well, in 2 shapes"
     assert steps.run(([3, 4], [0, 0], [0, 0]), context=256).tolist() == [[6, 1], [8, 1]]
+
+
+def test_what_is_compiled_into_something_else_is_left(caplog: pytest.LogCaptureFixture):
+    factor = 2
+
+    @contextmanager
+    def miscompiled() -> Iterator[None]:
+        nonlocal factor
+        factor = 3
+        yield
+        factor = 2
+
+    def multiply(inputs: Tensor, context: int) -> Tensor:
+        return inputs[0, :, None].float() * factor
+
+    def kept(run: Callable[[], Tensor]) -> Captured:
+        present = factor
+        graph = _graph_of(run)
+
+        def replay() -> None:
+            nonlocal factor
+            factor, before = present, factor
+            graph.replay()
+            factor = before
+
+        return Captured(graph.output, replay)
+
+    steps = CapturedSteps(
+        multiply, device="cpu", ways=[Way("compiled", miscompiled, kept), Way("captured", nullcontext, kept)]
+    )
+    with caplog.at_level(logging.INFO):
+        steps.prepare([(2, 256)], idle=_IDLE, on_progress=_no_progress)
+
+    assert "cannot be compiled: ValueError: a replayed step differs by 0.5" in caplog.messages[0]
+    assert steps.run(([3, 4], [0, 0], [0, 0]), context=256).tolist() == [[6], [8]]
+
+
+def test_a_failed_capture_spoils_its_own_pool_alone(monkeypatch: pytest.MonkeyPatch):
+    class Spoilt:
+        """As torch has it: after a capture that failed its pool takes no other."""
+
+        captures = 0
+
+        def __init__(self, device: str) -> None:
+            self.is_spoilt = False
+
+        def capture(self, run: Callable[[], Tensor]) -> Captured:
+            Spoilt.captures += 1
+            self.is_spoilt |= Spoilt.captures == 2
+            if self.is_spoilt:
+                raise RuntimeError("beginAllocateToPool: already recording to mempool_id")
+            return _graph_of(run)
+
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: None)
+    monkeypatch.setattr(cuda, "CudaGraphCapture", Spoilt)
+    steps = cuda.Cuda("cuda:0").decode_steps(_double, layers=[nn.Identity()])
+    assert isinstance(steps, CapturedSteps)
+    steps._device = "cpu"
+    steps.prepare([(1, 256), (2, 256)], idle=_IDLE, on_progress=_no_progress)
+
+    assert Spoilt.captures == 4
+    assert set(steps._graphs) == {(1, 256), (2, 256)}
 
 
 def test_without_a_way_that_works_and_in_other_shapes_steps_are_run(caplog: pytest.LogCaptureFixture):

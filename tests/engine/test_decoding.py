@@ -11,6 +11,7 @@ from webapp.engine.decoding import is_out_of_memory
 from webapp.engine.errors import DeviceLost
 from webapp.engine.model import Chunk, Row
 from webapp.engine.sampling import Sampler
+from webapp.engine.slot_cache import SlotCache
 from webapp.engine.slot_model import SlotModel
 from webapp.wire.generation import Failed, Finished, GenerationRequest
 
@@ -130,6 +131,8 @@ def test_a_lost_device_is_no_fault_of_a_generation(monkeypatch: pytest.MonkeyPat
     drive = Drive(runner := tiny_runner(slots=8))
     answers = [drive.start(_asked(prompt)) for prompt in _PROMPTS]
     monkeypatch.setattr(SlotModel, "prefill" if is_prompt else "decode", lost)
+    # A lost device makes nothing zero either.
+    monkeypatch.setattr(SlotCache, "forget", lost)
 
     with pytest.raises(DeviceLost, match="illegal memory access"):
         drive.step(10)
@@ -228,3 +231,6 @@ def test_what_torch_says_without_memory_is_known():
 
     assert is_out_of_memory(raised.value)
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
+    # Another than torch's allocator asked for memory: the device goes on.
+    assert is_out_of_memory(torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be …"))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))

@@ -53,7 +53,7 @@ def runner(minilm: CatalogEntry, cache_dir: Path) -> EmbeddingRunner:
 @pytest.fixture
 def scripted() -> EmbeddingRunner:
     entry = read_catalog(Path(__file__).parents[1] / "models.toml").find("@jeton/scripted-embeddings")
-    return EmbeddingRunner(ScriptedEmbedder(entry), capacity=entry.slots)
+    return EmbeddingRunner(ScriptedEmbedder(entry, "none"), capacity=entry.slots)
 
 
 def _asked(texts: Sequence[str], **fields: int) -> GenerationRequest:
@@ -220,6 +220,7 @@ def test_to_choose_a_large_batch_looks_at_each_text_a_few_times():
         batch_tokens = 16_384
 
         def __init__(self) -> None:
+            self.device = "none"
             self.longest_text = 100
 
         def read(self, texts: Sequence[str]) -> list[Text]:
@@ -262,7 +263,7 @@ class _Fragile(ScriptedEmbedder):
 
 def test_a_text_that_always_fails_ends_its_own_generation_only(scripted: EmbeddingRunner):
     entry = read_catalog(Path(__file__).parents[1] / "models.toml").find("@jeton/scripted-embeddings")
-    runner = EmbeddingRunner(_Fragile(entry), capacity=4)
+    runner = EmbeddingRunner(_Fragile(entry, "none"), capacity=4)
     drive = Drive(runner)
 
     poisoned, healthy = drive.start(_asked(["good", "poison", "good"])), drive.start(_asked(["fine", "too"]))

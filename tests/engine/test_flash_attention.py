@@ -10,8 +10,8 @@ from torch import Tensor
 from tests.engine.test_decode_steps import _texts
 from tests.engine.tiny import tiny_runner
 from webapp.engine import flash_attention
-from webapp.engine.attention import Attention, HeadShape, SdpaAttention
-from webapp.engine.flash_attention import FlashAttention, find_flash_attention, find_varlen
+from webapp.engine.attention import Attention, HeadShape, SdpaAttention, Span
+from webapp.engine.flash_attention import FlashAttention, find_flash_attention, find_varlen, varlen_by_operator
 from webapp.engine.hardware import Processor
 
 _HEADS = HeadShape(query=4, key_value=2, head_dim=8, dtype=torch.float32)
@@ -107,3 +107,21 @@ def test_what_does_not_run_or_computes_something_else_is_not_used(
 
 def test_this_torchs_own_takes_what_is_asked_of_it():
     assert find_varlen() is torch.nn.attention.varlen.varlen_attn
+
+
+def test_where_varlen_attn_reads_no_cache_the_operator_behind_it_does(monkeypatch: pytest.MonkeyPatch):
+    def of_torch_2_11(query: Tensor, key: Tensor, value: Tensor, *, scale: float, window_size: tuple[int, int]) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(torch.nn.attention.varlen, "varlen_attn", of_torch_2_11)
+    found = find_varlen()
+    assert found is varlen_by_operator
+
+    # Without numbers, which only CUDA computes: that it takes what it is given.
+    attention, keys = FlashAttention(found), torch.empty(3, 301, 2, 8, dtype=torch.float16, device="meta")
+    device = torch.device("meta")
+    rows = attention.over_rows(torch.empty(3, dtype=torch.int64, device=device), context=300)
+    prompts = attention.over_spans([Span(2, 100, 50), Span(0, 0, 20)], device=device)
+    row_query, prompt_query = (keys.new_empty(shape) for shape in ((3, 4, 1, 8), (1, 4, 70, 8)))
+    assert rows(row_query, keys, keys, 0.5).shape == row_query.shape
+    assert prompts(prompt_query, keys, keys, 0.5).shape == prompt_query.shape

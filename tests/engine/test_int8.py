@@ -38,7 +38,7 @@ def _distance(found: Tensor, expected: Tensor) -> float:
     return ((found - expected).norm() / expected.norm()).item()
 
 
-@pytest.mark.parametrize("rows", [1, 4, 5, 70])
+@pytest.mark.parametrize("rows", [1, 16, 17, 70])
 @pytest.mark.parametrize(
     ("product", "dtype", "most"),
     [
@@ -88,6 +88,13 @@ def test_llm_int8_is_what_bitsandbytes_computes_without_outliers(layer: Linear8b
     expected = layer(inputs)
 
     assert torch.equal(LlmInt8Linear(layer)(inputs), expected)
+
+
+def test_a_row_of_a_decode_step_is_the_same_alone_and_among_others(layer: Linear8bitLt):
+    own = Int8Linear(layer, multiply_on_processor)
+    inputs = _inputs(16)
+
+    assert torch.equal(own(inputs)[:, :1], own(inputs[:, :1]))
 
 
 @pytest.mark.parametrize("rows", [1, 70])

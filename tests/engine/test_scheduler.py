@@ -57,7 +57,7 @@ class Turns:
             while budget > 0 and (reading := self.scheduler.next_reading(budget, taken=counts)):
                 counts[reading.slot] = reading.count
                 budget -= reading.count
-                counts = {slot: counts[slot] for slot in self.scheduler.secure(counts)}
+            counts = {slot: counts[slot] for slot in self.scheduler.secure(counts)}
             if not counts:
                 return
             self.together.append(len(counts))
@@ -68,6 +68,7 @@ class Turns:
                 self.cache.write(slot.index, token_ids, start=start)
                 slot.extend(token_ids)
                 self.read[slot.sequence.lease] = self.read_of(slot.sequence) + len(token_ids)
+            assert self.table.held <= self.max_positions
 
     def _decode(self) -> None:
         ready = self.scheduler.ready()
@@ -159,6 +160,34 @@ def test_only_what_differs_is_read_again():
     turns.step(40)
 
     assert sorted(turns.read_of(one) for one in several) == [39, 39, 39, 339]
+
+
+def test_what_is_copied_beside_a_prompt_that_is_read_leaves_its_memory_to_it():
+    turns = Turns(max_positions=270)
+    turns.add(_prompt(3, 100), max_tokens=1)
+    turns.step()
+    turns.add(_prompt(1, 61))
+    turns.step(2)
+    unlike, alike = turns.add(_prompt(2, 71)), turns.add(_prompt(1, 61))
+
+    turns.step()
+
+    assert (turns.read_of(unlike), turns.read_of(alike)) == (70, 0)
+    assert turns.ready_after[unlike.lease] == turns.ready_after[alike.lease] == 4
+
+
+def test_nothing_is_copied_into_a_slot_whose_prompt_is_about_to_be_read():
+    turns = Turns()
+    turns.add(_prompt(1, 60))
+    turns.step()
+    older, younger = turns.add(_prompt(1, 200)), turns.add(_prompt(1, 200))
+    turns.scheduler.admit()
+    taken = next(slot for slot in turns.table if slot.sequence is older)
+
+    assert turns.scheduler.next_reading(50, taken=[taken]) is None
+
+    assert taken.cached_ids == []
+    assert [len(slot.cached_ids) for slot in turns.table if slot.sequence is younger] == [60]
 
 
 def test_a_short_prompt_waits_for_no_more_of_a_long_one_than_it_shares():

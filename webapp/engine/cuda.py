@@ -61,11 +61,11 @@ class Cuda:
     def decode_steps(self, step: Step, *, layers: Sequence[nn.Module]) -> DecodeSteps:
         if self._graphs == "off":
             return EagerSteps(step, device=self.name)
-        graphs = CudaGraphCapture(self.name)
-        ways = [Way("captured as CUDA graphs", nullcontext, graphs.capture)]
+        # Each with a pool of its own: torch takes no capture into one that a failed capture was made in.
+        ways = [Way("captured as CUDA graphs", nullcontext, CudaGraphCapture(self.name).capture)]
         if self._graphs == "compiled" and layers:
-            compiled = Way("compiled and captured as CUDA graphs", lambda: compiled_layers(layers), graphs.capture)
-            ways.insert(0, compiled)
+            capture = CudaGraphCapture(self.name).capture
+            ways.insert(0, Way("compiled and captured as CUDA graphs", lambda: compiled_layers(layers), capture))
         return CapturedSteps(step, device=self.name, ways=ways)
 
     def memory_bytes(self, counted: int) -> int:
@@ -87,13 +87,14 @@ class CudaGraphCapture:
         # As https://docs.pytorch.org/docs/stable/notes/cuda.html says: warm up on another stream, then capture there.
         present = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(present)
+        graph = torch.cuda.CUDAGraph()
+        # Around both: a capture that fails would leave its stream the current one for good.
         with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UPS):
                 run()
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                output = run()
         present.wait_stream(self._stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            output = run()
         return Captured(output, graph.replay)
 
 

@@ -18,8 +18,9 @@ _log = logging.getLogger(__name__)
 Step = Callable[[Tensor, int], Tensor]
 # Rows and context.
 Shape = tuple[int, int]
-# By how much of their length logits may differ that were computed in another order.
-_TOLERANCE = 0.05
+# By how much of their length logits may differ that were computed in another order, and, compiled, with fewer
+# roundings. Those of other token ids differ by more than all of it.
+_TOLERANCE = 0.1
 
 
 class DecodeSteps(Protocol):
@@ -70,8 +71,8 @@ class Way:
 class CapturedSteps:
     """Steps of the prepared shapes are replayed, and no Python runs between their kernels; others are run eagerly.
 
-    The ways are tried in their order. What cannot be captured, or comes out otherwise when it is replayed, is logged,
-    and the next way is tried; without any left all steps are run eagerly.
+    The ways are tried in their order. What cannot be captured, or comes out otherwise when it is replayed than it does
+    as it is written, is logged, and the next way is tried; without any left all steps are run eagerly.
     """
 
     def __init__(self, step: Step, *, device: str, ways: Sequence[Way]) -> None:
@@ -90,6 +91,9 @@ class CapturedSteps:
                     for done, shape in enumerate(ordered):
                         self._graphs[shape] = self._capture(shape, way, idle)
                         on_progress((done + 1) / len(ordered))
+                # Now that the steps are again as they are written, and nothing else is captured into the same memory.
+                for shape in ordered:
+                    self._check(shape)
             except Exception as error:  # whatever a compiler or a driver raises
                 self._graphs.clear()
                 _log.warning("decode steps cannot be %s: %s: %s", way.name, type(error).__name__, error)
@@ -112,13 +116,18 @@ class CapturedSteps:
     def _capture(self, shape: Shape, way: Way, idle: Sequence[int]) -> tuple[Tensor, Captured]:
         rows, context = shape
         inputs = torch.tensor([[value] * rows for value in idle], device=self._device)
-        captured = way.capture(lambda: self._step(inputs, context))
-        # With other token ids than it was captured with.
+        return inputs, way.capture(lambda: self._step(inputs, context))
+
+    @torch.inference_mode()
+    def _check(self, shape: Shape) -> None:
+        rows, context = shape
+        inputs, captured = self._graphs[shape]
+        # Other token ids and another position than it was captured with, and a row sees what it writes.
         inputs[0] = torch.arange(1, rows + 1, device=self._device)
+        inputs[1:] = 1
         expected = self._step(inputs, context).float()
         captured.replay()
         distance = ((captured.output.float() - expected).norm() / expected.norm()).item()
         # Not so of NaN either.
         if not distance < _TOLERANCE:
             raise ValueError(f"a replayed step differs by {distance:.3g}")
-        return inputs, captured

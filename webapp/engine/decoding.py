@@ -18,8 +18,14 @@ from webapp.engine.slots import Slot, SlotTable
 
 _log = logging.getLogger(__name__)
 
-# What c10/core/impl/alloc_cpu.cpp says: torch's allocator for the CPU raises a plain RuntimeError.
-_ALLOCATOR_SIGNS = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+# What is said without a type of its own: by torch's allocator for the CPU (c10/core/impl/alloc_cpu.cpp), by CUDA where
+# another than torch's allocator asks for memory, and by cuBLAS.
+_ALLOCATOR_SIGNS = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 @dataclass(frozen=True)

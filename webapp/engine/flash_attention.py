@@ -20,8 +20,9 @@ from webapp.engine.attention import Attend, Attention, HeadShape, SdpaAttention,
 _log = logging.getLogger(__name__)
 
 _MODULE = "torch.nn.attention.varlen"
-# What older versions of it do not take.
+# What older versions of it do not take: those of torch 2.11 and before.
 _NEEDED = {"seqused_k", "window_size", "enable_gqa", "scale"}
+_NEEDED_BY_OPERATOR = {"seqused_k", "window_size_left", "window_size_right", "scale"}
 # Each sees what is before it, up to its own place; both ends are aligned at the last position.
 _CAUSAL = (-1, 0)
 # In 16 bits two ways of computing the same differ by less; one position too few or too many of 300 is 0.06.
@@ -105,11 +106,46 @@ def find_flash_attention(heads: HeadShape, *, device: str) -> Attention:
 
 
 def find_varlen() -> Varlen | None:
-    """torch's varlen_attn, where it can read a cache."""
-    if not find_spec(_MODULE):
-        return None
-    varlen = getattr(import_module(_MODULE), "varlen_attn", None)
-    return varlen if varlen and inspect.signature(varlen).parameters.keys() >= _NEEDED else None
+    """torch's varlen_attn where it can read a cache, else what it calls, where that can."""
+    varlen = getattr(import_module(_MODULE), "varlen_attn", None) if find_spec(_MODULE) else None
+    if varlen and inspect.signature(varlen).parameters.keys() >= _NEEDED:
+        return varlen
+    taken = {argument.name for argument in torch.ops.aten._flash_attention_forward.default._schema.arguments}
+    return varlen_by_operator if taken >= _NEEDED_BY_OPERATOR else None
+
+
+def varlen_by_operator(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    query_ends: Tensor,
+    key_ends: Tensor,
+    most: int,
+    longest: int,
+    *,
+    scale: float,
+    window_size: tuple[int, int] = (-1, -1),
+    enable_gqa: bool = False,
+    seqused_k: Tensor | None = None,
+) -> Tensor:
+    """As varlen_attn, by the operator behind it, which has taken `seqused_k` for longer; it groups heads unasked."""
+    out, *_ = torch.ops.aten._flash_attention_forward(
+        query,
+        keys,
+        values,
+        query_ends,
+        key_ends,
+        most,
+        longest,
+        0.0,
+        window_size == _CAUSAL,
+        False,
+        scale=scale,
+        window_size_left=window_size[0],
+        window_size_right=window_size[1],
+        seqused_k=seqused_k,
+    )
+    return out
 
 
 @torch.inference_mode()

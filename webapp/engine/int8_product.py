@@ -17,11 +17,14 @@ _log = logging.getLogger(__name__)
 # Rows (count, inputs), quants (outputs, inputs) in int8 and scales (outputs) in float32, to (count, outputs).
 Int8Product = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-# torch's kernel takes about as long again for each row. With the starter's shapes it is ahead of the other way up to
-# 4 rows (24 ms of processor time beside 41), even at 8, and behind from 12 on.
-_FEW_ROWS = 4
-# One more than each size of tiles holds, and a few.
-_TRIED_ROWS = (1, 17, 40, 65)
+# With the starter's shapes torch's kernel is ahead of the other way up to 4 rows (24 ms of processor time beside 41),
+# even at 8, and behind at 16 (72 beside 52). It is kept to as many rows as the shipped models have slots: a row has the
+# same bits alone and among others then. Those of the other way differ, and texts would change with the load.
+_FEW_ROWS = 16
+# Some for each of the kernel's sizes, and more than those. Outputs and inputs are multiples of 16, as those of models
+# are, for which it is compiled otherwise; they fill no tile.
+_TRIED_ROWS = (1, 9, 17, 40, 65)
+_TRIED_OUTPUTS, _TRIED_INPUTS = 80, 1200
 # In 16 bits two ways of computing the same differ by less.
 _TOLERANCE = 0.01
 
@@ -56,10 +59,11 @@ def find_int8_product(device: str, dtype: torch.dtype) -> Int8Product:
 
 def _try(product: Int8Product, *, device: str, dtype: torch.dtype) -> None:
     # Numbers of neither side repeat within a tile.
-    quants = (torch.arange(70 * 1000, device=device) * 7919 % 255 - 127).to(torch.int8).view(70, 1000)
-    scales = torch.linspace(1e-5, 1e-3, 70, device=device)
+    numbers = torch.arange(_TRIED_OUTPUTS * _TRIED_INPUTS, device=device) * 7919 % 255 - 127
+    quants = numbers.to(torch.int8).view(_TRIED_OUTPUTS, _TRIED_INPUTS)
+    scales = torch.linspace(1e-5, 1e-3, _TRIED_OUTPUTS, device=device)
     for count in _TRIED_ROWS:
-        rows = torch.linspace(-3, 3, count * 1000, device=device).sin().to(dtype).view(count, 1000)
+        rows = torch.arange(count * _TRIED_INPUTS, device=device).sin().to(dtype).view(count, _TRIED_INPUTS)
         expected = (rows.float() @ quants.float().T) * scales
         distance = ((product(rows, quants, scales) - expected).norm() / expected.norm()).item()
         # Not so of NaN either.

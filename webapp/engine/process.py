@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from webapp.catalog import Catalog, CatalogEntry, CatalogError, read_catalog
+from webapp.device_search import engine_environ
 from webapp.engine.connection import PoolConnection
 from webapp.engine.errors import DeviceLost
 from webapp.engine.runner import LoadProgress, Runner
@@ -178,6 +179,8 @@ def join(settings: Settings, *, model: str, pool_address: str, keys_folder: Path
 
     Raises SettingInvalid, and CatalogError where no device of this machine has room.
     """
+    # Before torch is imported: it numbers devices as they are found here.
+    os.environ.update(engine_environ(os.environ))
     entry = read_catalog(settings.models_file).find(model)
     place = _place_here(settings, entry)
     entry = msgspec.structs.replace(entry, slots=place.slots)

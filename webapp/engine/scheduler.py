@@ -87,7 +87,7 @@ class Scheduler:
         passed = set(taken)
         while unread := [slot for slot in self._unread() if slot not in passed]:
             slot = min(unread, key=self._turn)
-            reading = self._read_for(slot, at_most)
+            reading = self._read_for(slot, at_most, taken=taken)
             if reading and reading.slot not in taken:
                 return reading
             if reading:
@@ -124,14 +124,18 @@ class Scheduler:
     def _turn(self, slot: Slot) -> tuple[int, int]:
         return (0 if self._is_oldest_first else slot.unread, _arrival(slot))
 
-    def _read_for(self, slot: Slot, at_most: int) -> Reading | None:
+    def _read_for(self, slot: Slot, at_most: int, *, taken: Collection[Slot]) -> Reading | None:
         """What brings this slot on; None where it has just copied all it needs."""
+        if slot in taken:
+            # Where its reading starts has been settled: nothing is copied into it now.
+            return Reading(slot, at_most)
         self._share(slot)
         if not slot.unread:
             return None
         ahead = self._ahead_of(slot)
         if ahead:
-            return self._read_for(ahead.source, min(at_most, ahead.length - len(ahead.source.cached_ids)))
+            rest = ahead.length - len(ahead.source.cached_ids)
+            return self._read_for(ahead.source, min(at_most, rest), taken=taken)
         return Reading(slot, min(at_most, slot.unread))
 
     def _share(self, slot: Slot) -> None:

@@ -155,9 +155,8 @@ class SlotRunner:
             cost = 1 + self._model.cost_of_context * len(reading.slot.cached_ids)
             counts[reading.slot] = min(reading.count, max(_FEWEST_AT_ONCE, int(budget / cost)))
             budget -= counts[reading.slot] * cost
-            # Some may have to give way for want of memory.
-            counts = {slot: counts[slot] for slot in self._scheduler.secure(counts)}
-        return counts, budget
+        # At the end: to find the next one may copy what others hold, which takes memory too. Some may have to give way.
+        return {slot: counts[slot] for slot in self._scheduler.secure(counts)}, budget
 
     def _read(self, counts: dict[Slot, int]) -> list[LeaseEvent]:
         """Prefill these; where that fails each alone, so that a bad prompt ends its own sequence only."""
@@ -223,6 +222,8 @@ class SlotRunner:
         self._model.free_memory()
 
     def _fail(self, sequence: Sequence, error: Exception) -> LeaseEvent:
+        # Before its slot is made zero, which a lost device cannot do.
+        raise_if_lost(error)
         # What the cache holds of it may be half written, or no numbers at all.
         self._scheduler.drop(sequence, is_broken=True)
         return _failed(sequence.dispatch, error)

@@ -5,8 +5,9 @@ There is one budget for the machine's own memory and one for each CUDA device's;
 Engines of models that are loaded at the start stay. Any other starts when somebody waits for its model, and ends
 after an idle time, or when its memory is wanted: idle engines first, the longest unused first of all; then
 engines that run something, which take nobody who came after the one who waits, and end when they have nothing left.
-Those who wait for memory are served in the order of their arrival, and an engine is never unloaded before it has
-served those it was loaded for. For a model that has failed to load again and again nobody is unloaded.
+Those who wait for memory are served in the order of their arrival: nobody behind takes what they need, only what they
+leave, as on another device. An engine is never unloaded before it has served those it was loaded for. For a model that
+has failed to load again and again nobody is unloaded.
 """
 
 import logging
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 from webapp.catalog import Catalog, CatalogEntry
 from webapp.devices import CPU
-from webapp.placement import CUDA_CONTEXT_BYTES, Amounts
+from webapp.placement import Amounts
 from webapp.pool.outbox import Outbox
 from webapp.pool.roster import Engine, EngineKeeper, Roster, load_failure
 from webapp.pool.waiting_line import WaitingLine
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 class _Plan:
     """Posts that may start now, and models that wait for memory in the order of arrival.
 
-    `wanted` are bytes that have to come free, by whose memory they are: one of these would do.
+    `wanted` are bytes that have to come free for the first of them, by whose memory they are: one of these would do.
     """
 
     startable: list[Engine]
@@ -102,7 +103,7 @@ class Residency:
     def engines_to_start(self, now: float) -> list[Engine]:
         """The vacant posts on which an engine should be now."""
         due = [engine for engine in self._roster if _is_due(engine, now)]
-        at_start = [engine for engine in due if not engine.is_on_demand]
+        at_start = [engine for engine in due if not engine.is_on_demand and not self._catalog.obstacle(engine.entry)]
         is_wanted = any(self._is_waited_for(engine) for engine in due if engine.is_on_demand)
         return at_start + (self._plan(now).startable if is_wanted else [])
 
@@ -125,15 +126,16 @@ class Residency:
                 self._stop(engine)
         waiting = self._line.models()
         failing = {model for model in waiting if self._has_failed_often(model)}
-        # An earlier pool may have taken them, on a machine that had a device for them.
-        homeless = {model for model in waiting if not self._roster.of_model(model)}
+        # An earlier pool may have taken them, on a machine that had a device and room for them.
+        homeless = {model for model in waiting if not self._roster.of_model(model) or self._cannot_run(model)}
         return resumed | blocked | changed | failing | homeless
 
     def _plan(self, now: float) -> _Plan:
         free = self._free()
         startable: list[Engine] = []
-        models = self._line.models()
-        for place, model in enumerate(models):
+        blocked: list[str] = []
+        wanted: list[dict[str, float]] = []
+        for model in self._line.models():
             has_engine = self._has_engine(model)
             for engine in self._due_on_demand(model, free, now):
                 if not self._is_justified(engine, startable):
@@ -144,14 +146,17 @@ class Residency:
                     has_engine = True
             able = [engine for engine in self._due_on_demand(model, free, now) if not engine.has_failed_often]
             if able and not has_engine:
-                # Nobody behind takes what the first one waits for.
-                return _Plan(startable, models[place:], _unlike([_lack(engine, free) for engine in able]))
-        return _Plan(startable, [], [{memory: -size for memory, size in free.items() if size < 0}])
+                wanted = wanted or _unlike([_lack(engine, free) for engine in able])
+                blocked.append(model)
+                free = _left_behind(able, free)
+        if not blocked:
+            wanted = [{memory: -size for memory, size in free.items() if size < 0}]
+        return _Plan(startable, blocked, wanted)
 
     def _due_on_demand(self, model: str, free: dict[str, float], now: float) -> list[Engine]:
-        """The model's vacant posts that may start, that on the device with most room first."""
+        """The model's vacant posts that may start, that on the device with most room first, on the processor last."""
         due = [engine for engine in self._roster.of_model(model) if engine.is_on_demand and _is_due(engine, now)]
-        return sorted(due, key=lambda engine: -free.get(engine.place.device, 0.0))
+        return sorted(due, key=lambda engine: (engine.place.device == CPU, -free.get(engine.place.device, 0.0)))
 
     def _is_justified(self, engine: Engine, startable: list[Engine]) -> bool:
         """Whether more wait than find a place on the other devices; those of one device start together."""
@@ -269,6 +274,9 @@ class Residency:
         posts = self._roster.of_model(model)
         return bool(posts) and all(engine.has_failed_often for engine in posts)
 
+    def _cannot_run(self, model: str) -> bool:
+        return self._catalog.obstacle(self._catalog.find(model)) is not None
+
     def _is_at_start(self, model: str) -> bool:
         return self._catalog.find(model).is_loaded_at_start
 
@@ -276,9 +284,12 @@ class Residency:
         return [engine for engine in self._roster if engine.is_on_demand and engine.is_started]
 
     def _measured(self, engine: Engine) -> Amounts:
-        reserved = engine.heartbeat.memory_bytes if engine.heartbeat else 0
-        on_device = reserved + CUDA_CONTEXT_BYTES if reserved else 0
-        return {engine.place.device: on_device} | {CPU: self._processes.resident_bytes(engine)}
+        """What the engine has grown to, of the machine's own memory.
+
+        What one takes more of a CUDA device than was planned comes out of the share that nobody plans with. To unload
+        it for that would only be to load it again, and where nothing is left one of its generations fails.
+        """
+        return {CPU: self._processes.resident_bytes(engine)}
 
 
 def _is_due(engine: Engine, now: float) -> bool:
@@ -292,6 +303,13 @@ def _fits(engine: Engine, free: dict[str, float]) -> bool:
 def _lack(engine: Engine, free: dict[str, float]) -> dict[str, float]:
     """What has to come free for it."""
     return {memory: size - free[memory] for memory, size in engine.place.needed.items() if size > free[memory]}
+
+
+def _left_behind(waiting: list[Engine], free: dict[str, float]) -> dict[str, float]:
+    """What those behind may take: nothing of what these wait for, nor what one of them needs besides."""
+    lacking = {memory for engine in waiting for memory in _lack(engine, free)}
+    needed = {memory: max(engine.place.needed.get(memory, 0) for engine in waiting) for memory in free}
+    return {memory: -math.inf if memory in lacking else size - needed[memory] for memory, size in free.items()}
 
 
 def _takes_any(engine: Engine, wanted: dict[str, float]) -> bool:
