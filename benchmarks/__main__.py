@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import machine, report, results, rounds
+from benchmarks import machine, report, rounds
 from benchmarks.contenders.contender import Contender, ContenderFailed, HttpContender, LineContender
 from benchmarks.contenders.jeton import JetonServer, jeton_engine
 from benchmarks.contenders.llama_cpp import LlamaCppServer, llama_batch
@@ -18,6 +18,7 @@ from benchmarks.long_prompt import measure_long_prompt
 from benchmarks.plan import MATRIX, MAX_TOKENS, QUICK_MATRIX, Configuration
 from benchmarks.prompts import PromptMaker
 from benchmarks.quality import CROWD, measure_equal_texts, measure_quality, own_variants, variants
+from benchmarks.reports import write_results
 from benchmarks.results import Bandwidth, Results
 from benchmarks.weights import StarterWeights, find_weights
 
@@ -228,7 +229,7 @@ def _write(found: Results, folder: Path, *, suffix: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{found.date}-{machine.slug(found.machine)}{suffix}"
     data, picture = folder / f"{stem}.json", folder / f"{stem}.svg"
-    results.write(found, data)
+    write_results(found, data)
     is_drawn = bool(found.runs)
     if is_drawn:
         subprocess.run([PLOT.python, "-m", "benchmarks.peers.plot", data, picture], cwd=PROJECT_FOLDER, check=True)

@@ -12,13 +12,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import machine, report, results, rounds
+from benchmarks import machine, report, rounds
 from benchmarks.contenders.contender import ContenderFailed
 from benchmarks.contenders.jeton import jeton_engine
 from benchmarks.environments import FOLDER
 from benchmarks.plan import MAX_TOKENS, Configuration
 from benchmarks.prompts import PromptMaker
 from benchmarks.quality import measure_equal_texts, measure_quality, own
+from benchmarks.reports import write_report
 from benchmarks.results import Results
 from benchmarks.weights import STARTER, find_weights
 
@@ -67,12 +68,7 @@ def main(arguments: Sequence[str] = tuple(sys.argv[1:])) -> int:
         found.quality = measure_quality(weights, prompt_maker, variants=variants, say=rounds.say)
         for way in _WAYS:
             _measure_equal_texts(way, found, prompt_maker, texts=options.texts)
-    stem = f"{found.date}-{machine.slug(found.machine)}-int8"
-    options.output.mkdir(parents=True, exist_ok=True)
-    results.write(found, options.output / f"{stem}.json")
-    text = report.markdown(found)
-    (options.output / f"{stem}.md").write_text(text, "utf-8")
-    print(f"\n{text}\nWritten to {options.output / stem}.md and .json")
+    write_report(found, report.markdown(found), folder=options.output, suffix="-int8")
     return 0
 
 

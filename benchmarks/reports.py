@@ -15,10 +15,15 @@ class Found(Protocol):
     machine: dict[str, str]
 
 
+def write_results(found: object, path: Path) -> None:
+    """What a run found, as JSON that people can read."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+
+
 def write_report(found: Found, text: str, *, folder: Path, suffix: str) -> None:
     """Write both into `folder`, named by the day, the machine and `suffix`, and print the report."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = folder / f"{found.date}-{machine.slug(found.machine)}{suffix}"
-    stem.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+    write_results(found, stem.with_suffix(".json"))
     stem.with_suffix(".md").write_text(text, "utf-8")
     print(f"\n{text}\nWritten to {stem}.md and .json")

@@ -24,10 +24,11 @@ from benchmarks.gpu.model_folder import TokenizerUnfit, make_model_folder
 from benchmarks.gpu.place import Place, first_visible
 from benchmarks.gpu.plan import DEFAULT_MINUTES, ON_GPU, PARTS, REPORT_SECONDS, SMALL_PARTS, SMALL_SCALE
 from benchmarks.gpu.report import markdown
-from benchmarks.gpu.results import DeviceFacts, GpuResults, ShapeFacts, joined, read, write
+from benchmarks.gpu.results import DeviceFacts, GpuResults, ShapeFacts, joined, read
 from benchmarks.gpu.shape import LLAMA_2_7B, SHAPES, SMALL, Shape
 from benchmarks.gpu.tenures import VARIANTS, Setting, planned
 from benchmarks.prompts import PromptMaker
+from benchmarks.reports import write_results
 from benchmarks.results import Bandwidth
 from benchmarks.rounds import say
 from webapp.memory import machine_memory
@@ -156,7 +157,7 @@ class Report:
     def write(self) -> None:
         """What is known so far."""
         self.stem.parent.mkdir(parents=True, exist_ok=True)
-        write(self._found, self.stem.with_name(f"{self.stem.name}.json"))
+        write_results(self._found, self.stem.with_name(f"{self.stem.name}.json"))
         self.stem.with_name(f"{self.stem.name}.md").write_text(markdown(self._found), "utf-8")
 
     def finish(self) -> None:

@@ -135,10 +135,6 @@ class GpuResults(msgspec.Struct, kw_only=True):
         return next((contender for contender in self.contenders if contender.name == name), None)
 
 
-def write(results: GpuResults, path: Path) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
-
-
 def read(path: Path) -> GpuResults:
     return msgspec.json.decode(path.read_bytes(), type=GpuResults)
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import machine, report, results
 from benchmarks.plan import MATRIX, rotated
-from benchmarks.reports import write_report
+from benchmarks.reports import write_report, write_results
 from benchmarks.results import Bandwidth, ContenderResult, LongPromptResult, Results, RunResult
 from benchmarks.streams import Figures
 from benchmarks.targets import TARGETS, Target, Verdict, figure_of, ratio_of, verdicts
@@ -104,7 +104,7 @@ def test_greedy_figures_of_a_peer_with_two_servers_stand_in_one_row() -> None:
 def test_results_are_the_same_after_a_file(tmp_path: Path) -> None:
     found = some_results(run("jeton", 30.0))
 
-    results.write(found, tmp_path / "results.json")
+    write_results(found, tmp_path / "results.json")
 
     assert msgspec.to_builtins(results.read(tmp_path / "results.json")) == msgspec.to_builtins(found)
 

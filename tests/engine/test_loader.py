@@ -9,11 +9,10 @@ import msgspec
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.engine.driving import Drive, answer_of, request
 from tests.engine.native.compiling import compiled_sooner
-from tests.engine.tiny import tiny_tokenizer
+from tests.engine.tiny import save_tiny
 from webapp.catalog import CatalogEntry, Weights
 from webapp.engine import torch_model
 from webapp.engine.loader import load_runner
@@ -109,20 +108,8 @@ def test_packed_weights_are_kept_and_read_without_transformers_reading_the_model
 @pytest.fixture(scope="module")
 def small(starter: CatalogEntry, tmp_path_factory: pytest.TempPathFactory) -> CatalogEntry:
     """Of an int4 model that is packed in a moment, whose prompts are raw."""
-    folder = tmp_path_factory.mktemp("small")
-    config = LlamaConfig(
-        vocab_size=256,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        initializer_range=0.3,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
+    shape = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 2, "num_key_value_heads": 1}
+    folder = save_tiny(tmp_path_factory.mktemp("small"), **shape)
     return msgspec.structs.replace(starter, precision="int4", weights=Weights(folder=str(folder)))
 
 

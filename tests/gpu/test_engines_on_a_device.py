@@ -7,13 +7,11 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.engine.tiny import tiny_tokenizer
+from tests.engine.tiny import save_tiny
 from tests.gpu.places import CUDA
 from tests.harness import Server, make_server, wait_until
 
@@ -32,6 +30,8 @@ devices = ["{device}"]
 chat_template = "{template}"
 is_loaded_at_start = true
 """
+# Large enough for int8, and numbers small enough for 16 bits.
+_SHAPE = {"hidden_size": 256, "intermediate_size": 512, "initializer_range": 0.02}
 _PLACES = [pytest.param(True, id="stated"), pytest.param(False, id="cuda", marks=pytest.mark.gpu)]
 
 
@@ -40,7 +40,11 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("two-engines")
     template = folder / "plain.jinja"
     template.write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
-    weights = "scripted = true" if request.param else f'folder = "{_weights(folder / "weights")}"'
+    weights = (
+        "scripted = true"
+        if request.param
+        else f'folder = "{save_tiny(folder / "weights", dtype=torch.float16, **_SHAPE)}"'
+    )
     precisions = ("scripted", "scripted") if request.param else ("full", "int8")
     entries = (
         _ENTRY.format(name=name, weights=weights, precision=precision, device=CUDA, template=template)
@@ -54,23 +58,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     wait_until(lambda: all(made.engine_state(name) == "idle" for name in (FULL, INT8)), 400, lambda: made.output)
     yield made
     made.stop()
-
-
-def _weights(folder: Path) -> Path:
-    config = LlamaConfig(
-        vocab_size=256,
-        hidden_size=256,
-        intermediate_size=512,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        LlamaForCausalLM(config).to(torch.float16).save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
-    return folder
 
 
 def _body(tokens: int) -> dict[str, object]:

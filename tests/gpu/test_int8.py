@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
+from tests.engine.tiny import save_tiny
 from tests.gpu.places import BOTH, distance, place
 from webapp.engine.model import Chunk, Row
 from webapp.engine.slot_model import SlotModel
@@ -19,20 +20,8 @@ _LINEARS = 7 * _LAYERS
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model nearly all of whose weights are in linear layers, in 16 bits."""
-    made = tmp_path_factory.mktemp("weights")
-    config = LlamaConfig(
-        vocab_size=64,
-        hidden_size=256,
-        intermediate_size=512,
-        num_hidden_layers=_LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        LlamaForCausalLM(config).to(torch.float16).save_pretrained(made)
-    return made
+    shape = {"vocab_size": 256, "hidden_size": 256, "intermediate_size": 512, "initializer_range": 0.02}
+    return save_tiny(tmp_path_factory.mktemp("weights"), dtype=torch.float16, num_hidden_layers=_LAYERS, **shape)
 
 
 def load(folder: Path, device: str, **fields: object) -> SlotModel:

@@ -323,6 +323,18 @@ class Pool:
 
     # --- web processes ---
 
+    def get_on(self, loads: dict[str, int], *, load_turns: int) -> None:
+        """The first that runs on each engine ends; those that load are ready after so many turns (`loads`)."""
+        for engine in self.posts:
+            if engine.is_ready:
+                for generation in list(engine.leases.values())[:1]:
+                    self.finish(engine.engine_id, generation.generation_id)
+            elif engine.is_started:
+                loads[engine.engine_id] = loads.get(engine.engine_id, 0) + 1
+                self.beat(engine.engine_id, is_ready=loads[engine.engine_id] > load_turns)
+            if engine.is_started:
+                self.beat(engine.engine_id, is_ready=engine.is_ready)
+
     def from_web(self, message: object, reader: bytes = WEB) -> None:
         self.dispatcher.from_web(reader, message, self.now)
         self._deliver()

@@ -581,16 +581,7 @@ def test_everybody_is_served_in_the_end_and_the_budget_is_kept(
             number, (model, pause) = waiting.pop(0)
             pool.submit(f"g{number}", model=model, client=model, attach=False, grace_seconds=1e9)
             pool.wait(pause)
-        # The first that runs on each engine ends; those that load get on.
-        for engine in pool.posts:
-            if engine.is_ready:
-                for generation in list(engine.leases.values())[:1]:
-                    pool.finish(engine.engine_id, generation.generation_id)
-            elif engine.is_started:
-                loads[engine.engine_id] = loads.get(engine.engine_id, 0) + 1
-                pool.beat(engine.engine_id, is_ready=loads[engine.engine_id] > load_turns)
-            if engine.is_started:
-                pool.beat(engine.engine_id, is_ready=engine.is_ready)
+        pool.get_on(loads, load_turns=load_turns)
         pool.end_stopped()
         pool.start_wanted(is_ready=False)
         assert sum(3 for engine in pool.posts if engine.is_started) <= budget

@@ -401,15 +401,7 @@ def test_everybody_is_served_in_the_end_and_every_budget_is_kept(
             answer = submit(pool, f"g{number}", model)
             assert isinstance(answer, Accepted)
             pool.wait(pause)
-        for engine in pool.posts:
-            if engine.is_ready:
-                for generation in list(engine.leases.values())[:1]:
-                    pool.finish(engine.engine_id, generation.generation_id)
-            elif engine.is_started:
-                loads[engine.engine_id] = loads.get(engine.engine_id, 0) + 1
-                pool.beat(engine.engine_id, is_ready=loads[engine.engine_id] > load_turns)
-            if engine.is_started:
-                pool.beat(engine.engine_id, is_ready=engine.is_ready)
+        pool.get_on(loads, load_turns=load_turns)
         stopped(pool)
         start(pool, is_ready=False)
         assert all(memory.taken_bytes <= (memory.budget_bytes or 0) for memory in pool.state().memories)
