@@ -30,7 +30,6 @@ LONGEST_FIRST = (
     "tests/server/test_remote_engines.py",
     "tests/engine/native/test_model.py",
     "tests/benchmarks/test_gpu.py",
-    "tests/engine/test_sequence_length.py",
     "tests/engine/test_precisions.py",
     "tests/server/test_status.py",
     "tests/engine/test_adapters.py",

@@ -161,9 +161,10 @@ def test_reload_after_the_end_still_shows_the_conversation(playground: Playgroun
     playground.page.reload()
 
     expect(playground.turns).to_have_count(2)
+    # Markdown is loaded after the page.
+    expect(playground.turns.first.locator("h3")).to_have_text("One")
     assert playground.page.locator("#turns").aria_snapshot() == outline
     assert playground.texts == ["# One\n\n- a\n- b", "two "]
-    expect(playground.turns.first.locator("h3")).to_have_text("One")
     expect(playground.turns.first.locator(".served-by")).to_contain_text("Scripted")
     expect(playground.page.locator("#model")).to_have_value("@cf/meta/llama-2-7b-chat-int8")
     expect(playground.page.locator("#welcome")).to_be_hidden()

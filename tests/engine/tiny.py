@@ -55,9 +55,10 @@ def tiny_runner(
     end_ids: frozenset[int] = frozenset(),
     hardware: Hardware | None = None,
     dtype: torch.dtype = torch.float32,
+    **shape: float,
 ) -> SlotRunner:
     """A runner over them; its precision is said to be fp32, whatever `dtype` is."""
     place = hardware or Processor()
-    model = tiny_model().to(place.name, dtype)
+    model = tiny_model(**shape).to(place.name, dtype)
     slot_model = SlotModel(model, hardware=place, slots=slots, slot_length=slot_length)
     return SlotRunner(slot_model, tiny_tokenizer(), end_ids=end_ids, precision="fp32", max_positions=max_positions)
