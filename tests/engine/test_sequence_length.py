@@ -17,14 +17,15 @@ def test_published_sequence_lengths_are_reached_exactly():
     longest = max(sum(limits) for limits in _PUBLISHED.values())
     drive = Drive(tiny_runner(slots=2, slot_length=longest, max_position_embeddings=longest))
 
-    answers = [
-        # A byte is a token.
-        (drive.start(request("x" * window, raw=True, context_window=window, max_tokens=length, temperature=1.0)), length)
+    # A byte is a token.
+    asked = [
+        request("x" * window, raw=True, context_window=window, max_tokens=length, temperature=1.0)
         for window, length in _PUBLISHED.values()
     ]
+    answers = [drive.start(one) for one in asked]
     drive.finish()
 
-    for (answer, length), (window, _) in zip(answers, _PUBLISHED.values(), strict=True):
+    for answer, (window, length) in zip(answers, _PUBLISHED.values(), strict=True):
         assert isinstance(answer.end, Finished) and answer.end.finish_reason == "length"
         assert answer.end.usage.prompt_tokens == window
         assert answer.end.usage.completion_tokens == length
