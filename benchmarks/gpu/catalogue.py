@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
 from benchmarks.gpu.shape import Shape, Variant
-from webapp.catalog import CatalogEntry
 
 # The limits that Cloudflare has published for its two variants of Llama-2 7B: tokens in, tokens out.
 PUBLISHED = {"fp16": (3072, 2500), "int8": (2048, 1800)}
@@ -22,9 +19,6 @@ _PRECISION = {"fp16": "full", "int8": "int8"}
 # Of the device's memory; the rest is for its driver and for what a program takes besides weights and cache.
 _SHARE = 0.85
 _BESIDE_BYTES = 2 * 10**9
-
-# The catalogue's field that chooses how int8 is computed (docs/settings.md), where this version has it.
-_WAY_FIELD = "outlier_threshold"
 
 
 @dataclass(frozen=True)
@@ -56,11 +50,6 @@ def short_entry(variant: Variant, *, outlier_threshold: float | None = None) -> 
 def published_entry(variant: Variant) -> Entry:
     """With the published limits."""
     return Entry(f"@bench/{variant}", variant, *PUBLISHED[variant], slots=_PUBLISHED_SLOTS)
-
-
-def has_ways() -> bool:
-    """Whether the catalogue can say how int8 is computed."""
-    return _WAY_FIELD in {field.name for field in msgspec.structs.fields(CatalogEntry)}
 
 
 def fitted(entries: Sequence[Entry], shape: Shape, *, memory_bytes: int) -> list[Entry]:
@@ -99,5 +88,5 @@ def _toml(entry: Entry, weights: Path) -> str:
         "is_loaded_at_start = true",
     ]
     if entry.outlier_threshold is not None:
-        lines.append(f"{_WAY_FIELD} = {entry.outlier_threshold}")
+        lines.append(f"outlier_threshold = {entry.outlier_threshold}")
     return "\n".join(lines) + "\n"

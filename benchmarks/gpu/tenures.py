@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.contenders.contender import Contender
-from benchmarks.gpu.catalogue import Entry, fitted, has_ways, published_entry, short_entry
+from benchmarks.gpu.catalogue import Entry, fitted, published_entry, short_entry
 from benchmarks.gpu.contenders import DeviceEngine, DeviceServe, DeviceServer, batching_manager, plain_generate
 from benchmarks.gpu.place import Place
 from benchmarks.gpu.plan import Load, Scale
@@ -100,9 +100,6 @@ def _engines(setting: Setting, left_out: list[str], *, wants_quality: bool) -> l
 def _ways(setting: Setting, left_out: list[str]) -> list[Tenure]:
     """The other ways of int8, and each way without graphs where there are any."""
     if "int8" not in _variants(setting):
-        return []
-    if not has_ways():
-        left_out.append("ways of int8: the catalogue has none to choose")
         return []
     entries = [short_entry("int8", outlier_threshold=threshold) for threshold in _THRESHOLDS]
     ways = [_engine(setting, left_out, entry, wants_quality=True) for entry in entries]

@@ -20,8 +20,6 @@ _HALVES = (torch.bfloat16, torch.float16)
 _WARM_UPS = 2
 # A layer is compiled once for each number of rows; past dynamo's own limit of 8 it would run as written.
 _MOST_SHAPES = 64
-
-
 # What turns a graph of operations into something that runs, or the name of such a compiler.
 Backend = str | Callable[..., Callable[..., object]]
 

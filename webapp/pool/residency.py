@@ -66,9 +66,11 @@ class Residency:
     def taken(self, engine: Engine) -> Amounts:
         """What counts against the budgets: what the engine is said to take, or more where it has grown past that."""
         needed = engine.place.needed
-        if engine.is_ready:
-            measured = self._measured(engine)
-            return {memory: max(size, measured.get(memory, 0)) for memory, size in needed.items()}
+        if engine.is_ready and CPU in needed:
+            # Of the machine's own memory. What one takes more of a CUDA device than was planned comes out of the share
+            # that nobody plans with. To unload it for that would only be to load it again, and where nothing is left
+            # one of its generations fails.
+            return {**needed, CPU: max(needed[CPU], self._processes.resident_bytes(engine))}
         # While it loads it takes more for a moment, which nobody is to be unloaded for.
         return needed if engine.is_started or not engine.is_on_demand else {}
 
@@ -282,14 +284,6 @@ class Residency:
 
     def _on_demand(self) -> list[Engine]:
         return [engine for engine in self._roster if engine.is_on_demand and engine.is_started]
-
-    def _measured(self, engine: Engine) -> Amounts:
-        """What the engine has grown to, of the machine's own memory.
-
-        What one takes more of a CUDA device than was planned comes out of the share that nobody plans with. To unload
-        it for that would only be to load it again, and where nothing is left one of its generations fails.
-        """
-        return {CPU: self._processes.resident_bytes(engine)}
 
 
 def _is_due(engine: Engine, now: float) -> bool:
